@@ -1,0 +1,40 @@
+# `make book` and `make test`: each creates .venv first and installs everything it needs.
+PYTHON = python3
+PRESET = laptop
+CORES = all
+
+# The caller's environment must not choose the code that runs here.
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP JUPYTER_PATH
+
+PY = .venv/bin/python
+INSTALLED = .venv/installed
+LINUX_ONLY = cuda-|nvidia-|triton==
+
+.PHONY: book test lock clean
+
+book: $(INSTALLED)
+	$(PY) -m snakemake --cores $(CORES) --config preset=$(PRESET)
+	@echo "The book: $(CURDIR)/_build/html/index.html"
+
+test: $(INSTALLED)
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m pyright --pythonpath $(PY)
+	$(PY) -m pytest -ra
+
+$(INSTALLED): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	    "taskhead needs Python 3.11 or newer, $(PYTHON) is %s: make PYTHON=python3.11" % sys.version.split()[0])'
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install -r requirements.lock
+	$(PY) -m pip install --no-deps -e .
+	touch $@
+
+# Newest versions that pyproject.toml admits; torch itself pins what it needs on Linux only.
+lock: $(INSTALLED)
+	$(PY) -m pip install --upgrade --upgrade-strategy eager -e '.[notebooks,book,test]'
+	$(PY) -m pip freeze --all --exclude-editable --exclude pip --exclude wheel \
+	    | grep -Ev '^($(LINUX_ONLY))' > requirements.lock
+
+clean:
+	rm -rf _build .snakemake

@@ -1,0 +1,106 @@
+"""Studies -> executed notebooks -> staged tree -> book, for one preset.
+
+    snakemake --cores 2 --config preset=smoke
+
+Every change of the library or of the preset opens a new folder of runs, so no row of an older source reaches
+a page, and a killed study loses at most the run it was in. That folder is no output of a rule on purpose:
+Snakemake deletes the outputs of an interrupted rule.
+"""
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
+from repository import repository_url
+
+PRESET = config.get("preset", "laptop")
+PRESETS = sorted(path.stem for path in Path("presets").glob("*.yaml"))
+if PRESET not in PRESETS:
+    raise WorkflowError(f"unknown preset {PRESET!r}; valid: {', '.join(PRESETS)}")
+
+NOTEBOOKS = {
+    "quickstart": [],
+    "toy-linear": ["toy_linear/toy", "lazy_limit/toy"],
+    "energy-sweep": ["energy_sweep/digits"],
+    "feature-geometry": [],
+}
+SOURCE = [*map(str, sorted(Path("src/taskhead").glob("*.py"))), f"presets/{PRESET}.yaml"]
+DIGEST = hashlib.sha256(b"\0".join(Path(file).read_bytes() for file in SOURCE)).hexdigest()[:12]
+RESULTS = f"_build/results/{PRESET}"
+EXECUTED = f"_build/notebooks/{PRESET}"
+PYTHON = sys.executable
+BIN = Path(PYTHON).parent
+os.environ.pop("MPLBACKEND", None)  # notebooks draw inline, whatever the caller's shell says
+
+
+def tables(*studies):
+    return [f"{RESULTS}/{study}.{ending}" for study in studies for ending in ("csv", "json")]
+
+
+rule book:
+    input:
+        "_build/html/index.html",
+
+
+rule study:
+    input:
+        SOURCE,
+    output:
+        tables("{study}/{setting}"),
+    params:
+        runs=f"_build/runs/{DIGEST}",
+    shell:
+        "{BIN:q}/taskhead run {wildcards.study} --setting {wildcards.setting}"
+        " --preset {PRESET} --results {params.runs}"
+        " && cp {params.runs}/{wildcards.study}/{wildcards.setting}.{{csv,json}} {RESULTS}/{wildcards.study}"
+
+
+rule notebook:
+    input:
+        "notebooks/{name}.ipynb",
+        SOURCE,
+        lambda wildcards: tables(*NOTEBOOKS[wildcards.name]),
+    output:
+        f"{EXECUTED}/{{name}}.ipynb",
+    shell:
+        "{BIN:q}/papermill {input[0]} {output} --no-progress-bar"
+        " -p preset {PRESET} -p results {RESULTS}"
+
+
+rule stage:
+    input:
+        ["_config.yml", "_toc.yml", *map(str, Path("book").rglob("*.*"))],
+        [str(file) for file in Path("workflow").glob("*.py")],
+        expand(f"{EXECUTED}/{{name}}.ipynb", name=NOTEBOOKS),
+        tables(*sum(NOTEBOOKS.values(), [])),
+    output:
+        "_build/stage/_config.yml",
+    params:
+        repository=repository_url(config.get("repository_url")) or "",
+    shell:
+        "{PYTHON:q} workflow/stage.py --preset {PRESET} --repository-url='{params.repository}'"
+
+
+rule html:
+    input:
+        "_build/stage/_config.yml",
+    output:
+        "_build/html/index.html",
+    shell:
+        "rm -rf _build/html && {BIN:q}/jupyter-book build _build/stage --path-output ."
+        " --all --quiet -W -n --keep-going"
+
+
+BUILD = FileLock("_build/.lock")
+
+
+onstart:
+    try:
+        BUILD.acquire(timeout=0)
+    except Timeout:
+        print("Another build runs in this folder: waiting for it to end.", file=sys.stderr)
+        BUILD.acquire()

@@ -1,0 +1,110 @@
+"""Verdicts on the paper's claims, by fixed rules over a results table."""
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+from scipy import stats
+
+TRENDS = {
+    "euclidean": "grows",
+    "cosine": "falls",
+    "dot": "rises, then falls",
+    "norm": "rises, then falls",
+}
+
+
+def interval(values: Sequence[float] | pd.Series) -> tuple[float, float]:
+    """Return the mean and the half width of its 95 percent confidence interval (Student's t).
+
+    The half width is NaN for fewer than two values.
+    """
+    series = pd.Series(values, dtype=float)
+    half = stats.t.ppf(0.975, len(series) - 1) * series.sem() if len(series) > 1 else math.nan
+    return float(series.mean()), float(half)
+
+
+def feature_trends(table: pd.DataFrame) -> pd.DataFrame:
+    """Judge how the four feature measures follow the initial energy in an `energy_sweep` table.
+
+    "grows" and "falls": the rank correlation (Spearman) of the measure with the AIE over the tau
+    grid, taken for every seed, has a 95 percent confidence interval over seeds that lies wholly
+    on the claimed side of zero. "rises, then falls": the peak of the mean curve lies inside the
+    grid, and exceeds both ends by a paired difference over seeds whose 95 percent confidence
+    interval lies wholly above zero. Otherwise the verdict is "not shown". Diverged runs are left
+    out, and with them every tau at which some seed diverged.
+
+    Returns
+    -------
+    DataFrame
+        One row per measure: claim, values at least, peak and greatest energy (means over seeds),
+        AIE at the peak, the statistic that decides with its half width, and the verdict.
+    """
+    by_tau = {name: _seeds_by_tau(table, name) for name in ("aie", *TRENDS)}
+    aie = by_tau["aie"].mean().sort_values()
+    rows = []
+    for name, claim in TRENDS.items():
+        curves = by_tau[name][aie.index]
+        mean = curves.mean()
+        peak = int(mean.idxmax())  # pyright: ignore[reportArgumentType]
+        if claim == "rises, then falls":
+            higher = [interval(curves[peak] - curves[end]) for end in (aie.index[0], aie.index[-1])]
+            statistic, half = min(higher, key=lambda difference: difference[0] - difference[1])
+            holds = peak not in (aie.index[0], aie.index[-1]) and statistic - half > 0
+        else:
+            energies = by_tau["aie"][aie.index]
+            ranks = [stats.spearmanr(energies.loc[s], curves.loc[s])[0] for s in curves.index]
+            statistic, half = interval(ranks)
+            holds = (statistic if claim == "grows" else -statistic) - half > 0
+        rows.append(
+            {
+                "measure": name,
+                "claim": claim,
+                "at least energy": mean.iloc[0],
+                "at peak": mean[peak],
+                "at greatest energy": mean.iloc[-1],
+                "AIE at peak": aie[peak],
+                "statistic": statistic,
+                "half width": half,
+                "verdict": "holds" if holds else "not shown",
+            }
+        )
+    return pd.DataFrame(rows).set_index("measure")
+
+
+def best_in_between(table: pd.DataFrame) -> pd.DataFrame:
+    """Judge whether finetuning from mild probing beats both ends of the tau grid.
+
+    The tau with the highest mean validation accuracy is chosen; its test accuracy is compared with
+    that of the first and the last tau, paired over seeds. The claim holds if the chosen tau lies
+    inside the grid and both differences have a 95 percent confidence interval above zero.
+
+    Returns
+    -------
+    DataFrame
+        One row per end of the grid: chosen tau, its AIE and test accuracy, the end's tau and test
+        accuracy, the mean difference, its half width, and the verdict on this comparison.
+    """
+    test, aie = _seeds_by_tau(table, "test_accuracy"), _seeds_by_tau(table, "aie")
+    chosen = _seeds_by_tau(table, "val_accuracy").mean().idxmax()
+    rows = []
+    for end in (test.columns[0], test.columns[-1]):
+        difference, half = interval(test[chosen] - test[end])
+        rows.append(
+            {
+                "chosen tau": chosen,
+                "AIE": aie[chosen].mean(),
+                "test accuracy": test[chosen].mean(),
+                "compared with tau": end,
+                "its test accuracy": test[end].mean(),
+                "difference": difference,
+                "half width": half,
+                "verdict": "holds" if chosen != end and difference - half > 0 else "not shown",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _seeds_by_tau(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return the column as a table of seeds (rows) and taus (columns) without missing values."""
+    return table.pivot(index="seed", columns="tau", values=column).dropna(axis="columns")

@@ -1,0 +1,91 @@
+"""Command line: `taskhead settings`, `taskhead run` and `taskhead notebook`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from taskhead import presets, settings, studies
+from taskhead.parameters import execute_notebook
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status: 0, or 1 after a message on bad input."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.command(arguments)
+    except (ValueError, TypeError, OSError, FloatingPointError) as error:
+        print(f"taskhead: error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _list_settings(_: argparse.Namespace) -> None:
+    for setting in settings.SETTINGS.values():
+        fitting = [
+            name for name, study in studies.STUDIES.items() if setting.name in study.settings
+        ]
+        print(setting.name)
+        print(f"    {setting.description}")
+        print(f"    needs: {setting.needs}")
+        print(f"    studies: {', '.join(fitting)}")
+
+
+def _run_study(arguments: argparse.Namespace) -> None:
+    table = studies.run(
+        arguments.study,
+        setting=arguments.setting,
+        preset=arguments.preset,
+        results=arguments.results,
+        seeds=arguments.seeds,
+        device=arguments.device,
+        recompute=arguments.recompute,
+    )
+    path = studies.records.table_path(arguments.results, arguments.study, arguments.setting)
+    print(f"{len(table)} runs in {path}")
+
+
+def _run_notebook(arguments: argparse.Namespace) -> None:
+    execute_notebook(arguments.notebook, arguments.output, dict(arguments.parameters))
+    print(f"executed notebook in {arguments.output}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="taskhead", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    listing = commands.add_parser("settings", help="list the settings and what each needs")
+    listing.set_defaults(command=_list_settings)
+
+    run = commands.add_parser("run", help="compute a study and store one row a run")
+    run.add_argument("study", metavar="STUDY", help=", ".join(studies.STUDIES))
+    run.add_argument("--setting", required=True, help=", ".join(settings.SETTINGS))
+    run.add_argument("--preset", required=True, help=", ".join(presets.NAMES))
+    run.add_argument(
+        "--seeds", type=int, nargs="+", metavar="SEED", help="in place of the preset's seeds"
+    )
+    run.add_argument(
+        "--results",
+        type=Path,
+        default=studies.RUNS_FOLDER,
+        metavar="DIR",
+        help="write DIR/STUDY/SETTING.csv (default: %(default)s)",
+    )
+    run.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+    run.add_argument("--recompute", action="store_true", help="compute rows that are there again")
+    run.set_defaults(command=_run_study)
+
+    notebook = commands.add_parser("notebook", help="execute a notebook with checked parameters")
+    notebook.add_argument("notebook", type=Path, metavar="NOTEBOOK")
+    notebook.add_argument("output", type=Path, metavar="OUTPUT")
+    notebook.add_argument(
+        "-p",
+        dest="parameters",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="set a parameter of the notebook; may be repeated",
+    )
+    notebook.set_defaults(command=_run_notebook)
+    return parser

@@ -1,0 +1,111 @@
+"""Images and labels as tensors resident on one device, and seeded splits without overlap."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from platformdirs import user_cache_path
+from sklearn.datasets import load_digits as _sklearn_digits
+from torch import Tensor
+
+from taskhead.checks import check_labels
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images, float32 of shape (N, C, H, W), and labels, int64 of shape (N,), on one device."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.labels)
+
+    def __getitem__(self, index: Tensor) -> "LabelledImages":
+        """Return the rows at `index`, an int64 or bool tensor."""
+        index = index.to(self.labels.device)
+        return LabelledImages(self.images[index], self.labels[index])
+
+    def to(self, device: torch.device | str) -> "LabelledImages":
+        """Return the same data on `device`."""
+        return LabelledImages(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Task:
+    """A classification task: three splits without overlap and the number of classes K."""
+
+    train: LabelledImages
+    val: LabelledImages
+    test: LabelledImages
+    n_classes: int
+
+    def to(self, device: torch.device | str) -> "Task":
+        """Return the same task on `device`."""
+        return Task(
+            self.train.to(device), self.val.to(device), self.test.to(device), self.n_classes
+        )
+
+
+def data_root() -> Path:
+    """Return the folder of data and checkpoints: $TASKHEAD_DATA, or one in the user's cache."""
+    given = os.environ.get("TASKHEAD_DATA")
+    return Path(given) if given else user_cache_path("taskhead")
+
+
+def load_digits(classes: range) -> LabelledImages:
+    """Return scikit-learn's handwritten digits of the given classes, relabelled from 0.
+
+    8 x 8 images, one channel, grey levels 0 .. 16 mapped to [0, 1]; about 180 images per class.
+    They come with scikit-learn, so nothing is downloaded.
+    Source: E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, 1998.
+    """
+    digits = _sklearn_digits()
+    images = torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16
+    labels = torch.tensor(digits.target, dtype=torch.int64)
+    chosen = (labels >= classes.start) & (labels < classes.stop)
+    return LabelledImages(images[chosen], labels[chosen] - classes.start)
+
+
+def split(
+    data: LabelledImages, *, n_classes: int, train_per_class: int, val_per_class: int, seed: int
+) -> Task:
+    """Split data at random into train, val and test, the same number of images for each class.
+
+    Train and val take the first `train_per_class` and the next `val_per_class` images of each
+    class in an order drawn from `seed`; test takes all that remain.
+
+    Raises
+    ------
+    ValueError
+        If a class has too few images to leave at least one for the test split, or a label lies
+        outside 0 .. n_classes - 1.
+    """
+    if train_per_class < 1 or val_per_class < 1:
+        raise ValueError(
+            f"train_per_class and val_per_class must be at least 1, "
+            f"got {train_per_class} and {val_per_class}"
+        )
+    check_labels(data.labels, n_classes)
+    labels = data.labels.cpu()
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    parts: tuple[list[Tensor], ...] = ([], [], [])
+    for label in range(n_classes):
+        members = order[labels[order] == label]
+        if len(members) <= train_per_class + val_per_class:
+            raise ValueError(
+                f"class {label} has {len(members)} images; train_per_class={train_per_class} and "
+                f"val_per_class={val_per_class} leave none for the test split"
+            )
+        sizes = [train_per_class, val_per_class, len(members) - train_per_class - val_per_class]
+        for part, chosen in zip(parts, members.split(sizes), strict=True):
+            part.append(chosen)
+    train, val, test = (data[torch.cat(part)] for part in parts)
+    return Task(train, val, test, n_classes)
+
+
+def shuffled_batches(n: int, batch_size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Return the indices 0 .. n - 1 in random order, cut into batches; the last may be smaller."""
+    return torch.randperm(n, generator=generator).split(batch_size)

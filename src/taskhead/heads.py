@@ -1,0 +1,86 @@
+"""Task heads q = g(z; v): linear or MLP, with a seeded and scalable initialisation."""
+
+from itertools import pairwise
+
+import torch
+from torch import Generator, nn
+
+
+def make_head(
+    n_features: int,
+    n_classes: int,
+    *,
+    depth: int = 1,
+    width: int = 512,
+    init_scale: float = 1.0,
+    seed: int = 0,
+) -> nn.Sequential:
+    """Return a task head that maps features (N, n_features) to logits (N, n_classes).
+
+    Parameters
+    ----------
+    n_features, n_classes
+        Sizes h and K, at least 1 and 2.
+    depth
+        Number of linear layers: 1 is a linear head, 2 and 3 are MLPs with ReLU.
+    width
+        Units of the hidden layers.
+    init_scale
+        Factor on the initial weights and biases of the last layer, at least 0. PyTorch's default,
+        uniform within 1 / sqrt(fan-in), is 1. With 0 all classes start with probability 1 / K.
+    seed
+        Seed of the initialisation; the global random state is neither read nor changed.
+
+    Raises
+    ------
+    ValueError
+        If a size, the depth, the width or the scale is out of range.
+    """
+    if n_features < 1 or n_classes < 2:
+        raise ValueError(
+            f"a head needs n_features >= 1 and n_classes >= 2, got {n_features} and {n_classes}"
+        )
+    if depth not in (1, 2, 3):
+        raise ValueError(f"depth must be 1 (linear), 2 or 3 (MLP), got {depth}")
+    if width < 1:
+        raise ValueError(f"width must be at least 1, got {width}")
+    if not 0 <= init_scale < float("inf"):
+        raise ValueError(f"init_scale must be finite and at least 0, got {init_scale}")
+    sizes = [n_features, *[width] * (depth - 1), n_classes]
+    layers: list[nn.Module] = []
+    generator = torch.Generator().manual_seed(seed)
+    for fan_in, fan_out in pairwise(sizes):
+        layers += [_linear(fan_in, fan_out, generator), nn.ReLU()]
+    head = nn.Sequential(*layers[:-1])
+    with torch.no_grad():
+        for parameter in head[-1].parameters():
+            parameter *= init_scale
+    return head
+
+
+def last_layer(head: nn.Module) -> nn.Linear:
+    """Return the linear layer that gives the logits.
+
+    Raises
+    ------
+    TypeError
+        If the head has no linear layer.
+    """
+    linears = [module for module in head.modules() if isinstance(module, nn.Linear)]
+    if not linears:
+        raise TypeError(f"the head has no linear layer: {head}")
+    return linears[-1]
+
+
+@torch.no_grad()
+def head_norm(head: nn.Module) -> float:
+    """Return the Frobenius norm of the last layer's weight V (bias left out)."""
+    return float(last_layer(head).weight.norm())
+
+
+def _linear(fan_in: int, fan_out: int, generator: Generator) -> nn.Module:
+    layer = nn.utils.skip_init(nn.Linear, fan_in, fan_out)
+    bound = fan_in**-0.5
+    for parameter in layer.parameters():
+        nn.init.uniform_(parameter, -bound, bound, generator=generator)
+    return layer

@@ -1,0 +1,72 @@
+"""Parameters of a notebook: check them before anything is computed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from taskhead.checks import check_choice
+from taskhead.presets import load_preset
+from taskhead.settings import get_setting
+from taskhead.studies import choose_device
+
+_PLAIN = (bool, int, float, str, list, tuple, dict, set, type(None))
+_CHECKS = {"preset": load_preset, "setting": get_setting, "device": choose_device}
+
+
+def check_parameters(namespace: Mapping[str, Any], **expected: type) -> None:
+    """Check a notebook's parameters, whether typed in or injected by papermill.
+
+    Call it as `check_parameters(globals(), preset=str, ...)` in the cell after the parameters.
+    Every public name in the namespace that holds a plain value counts as a parameter, so that a
+    misspelt one is found.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is not expected, or names a preset, setting or device that does not exist.
+    TypeError
+        If a parameter has another type.
+    """
+    given = {
+        name: value
+        for name, value in namespace.items()
+        if isinstance(value, _PLAIN) and not name.startswith("_") and name not in ("In", "Out")
+    }
+    for name in given:
+        check_choice("parameter", name, expected)
+    for name, kind in expected.items():
+        value = given[name]
+        if type(value) is not kind:
+            raise TypeError(
+                f"parameter {name} must be of type {kind.__name__}, "
+                f"got {value!r} of type {type(value).__name__}"
+            )
+        if name in _CHECKS:
+            _CHECKS[name](value)
+
+
+def execute_notebook(notebook: Path, output: Path, parameters: Mapping[str, str]) -> None:
+    """Execute a notebook with papermill once its parameter names are known to be right.
+
+    Raises
+    ------
+    ValueError
+        If papermill is missing, the notebook does not exist, a parameter is unknown or a value
+        is not valid YAML.
+    """
+    try:
+        import papermill
+    except ImportError:
+        raise ValueError("papermill is missing; pip install 'taskhead[notebooks]'") from None
+    if not notebook.is_file():
+        raise ValueError(f"notebook {notebook} does not exist")
+    valid = papermill.inspect_notebook(notebook)
+    for name in parameters:
+        check_choice(f"parameter of {notebook.name}", name, valid)
+    try:
+        values = {name: yaml.safe_load(value) for name, value in parameters.items()}
+    except yaml.YAMLError as error:
+        raise ValueError(f"a parameter's value is not valid YAML: {error}") from None
+    papermill.execute_notebook(notebook, output, values)

@@ -1,0 +1,207 @@
+"""Results tables: append rows atomically, load them with a schema check, keep their provenance."""
+
+import io
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from filelock import FileLock
+
+Columns = Mapping[str, type]
+Row = Mapping[str, Any]
+
+_DTYPES = {str: "string", int: "int64", float: "float64"}
+
+
+def table_path(results: Path, study: str, setting: str) -> Path:
+    """Return the path of a results table: `results/study/setting.csv`."""
+    return results / study / f"{setting}.csv"
+
+
+def recorded_folder() -> Path:
+    """Return the folder of the recorded results: the checkout's, or the one inside the package."""
+    checkout = Path(__file__).parents[2] / "results"
+    return checkout if checkout.is_dir() else Path(__file__).parent / "results_data"
+
+
+def load(path: Path, columns: Columns) -> pd.DataFrame:
+    """Return the table at `path`, one row a run; an empty table if there is no file.
+
+    Raises
+    ------
+    ValueError
+        If the file is cut off or has another schema; the file is left as it is.
+    """
+    if not path.exists():
+        return pd.DataFrame(
+            {name: pd.Series(dtype=_DTYPES[kind]) for name, kind in columns.items()}
+        )
+    text = path.read_text(encoding="utf-8")
+    remedy = "move the file away, or restore it, and run again"
+    if not text.endswith("\n"):
+        raise ValueError(f"results file {path} is cut off in its last line; {remedy}")
+    header, *lines = text.splitlines()
+    if header.split(",") != list(columns):
+        missing = [name for name in columns if name not in header.split(",")]
+        surplus = [name for name in header.split(",") if name not in columns]
+        raise ValueError(
+            f"results file {path} has another schema: missing columns {missing}, unknown columns "
+            f"{surplus}; valid in this order: {', '.join(columns)}; {remedy}"
+        )
+    for number, line in enumerate(lines, start=2):
+        if line.count(",") != len(columns) - 1:
+            raise ValueError(
+                f"results file {path}, line {number} has {line.count(',') + 1} of {len(columns)} "
+                f"values; {remedy}"
+            )
+    try:
+        return pd.read_csv(
+            io.StringIO(text),
+            dtype={name: _DTYPES[kind] for name, kind in columns.items()},
+            float_precision="round_trip",
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"results file {path} holds a value of a wrong type: {error}; {remedy}"
+        ) from None
+
+
+def append(
+    path: Path, rows: Sequence[Row], columns: Columns, *, key: Sequence[str], session: Row
+) -> None:
+    """Write rows to the table and the session to its provenance file, each atomically.
+
+    A row replaces an earlier one with the same key. Writers in other processes wait their turn.
+
+    Parameters
+    ----------
+    path
+        The table, `.../study/setting.csv`; its provenance lies beside it as `.json`.
+    rows
+        Dicts with exactly the `columns`; None stands for a measure that does not exist.
+    columns, key
+        The schema, and the columns that tell one run from another.
+    session
+        From `describe_session`; its entry counts the rows written by it so far.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for row in rows:
+        if set(row) != set(columns):
+            raise ValueError(
+                f"a row must have exactly the columns {list(columns)}, differs in "
+                f"{sorted(set(row) ^ set(columns))}"
+            )
+    with FileLock(path.with_suffix(".lock")):
+        new = pd.DataFrame(rows, columns=list(columns))
+        new = new.astype({name: _DTYPES[kind] for name, kind in columns.items()})
+        table = pd.concat([load(path, columns), new]) if path.exists() else new
+        table = table.drop_duplicates(list(key), keep="last")
+        _replace(path, table.to_csv(index=False, lineterminator="\n"))
+        _count_rows(path.with_suffix(".json"), session, len(rows))
+
+
+def load_provenance(path: Path) -> list[dict[str, Any]]:
+    """Return the sessions that wrote the table at `path`, oldest first; empty if none is kept."""
+    provenance = path.with_suffix(".json")
+    if not provenance.exists():
+        return []
+    try:
+        return json.loads(provenance.read_text(encoding="utf-8"))["sessions"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"provenance file {provenance} is damaged; move it away") from None
+
+
+def describe_session(preset: str, parameters: Row, device: torch.device) -> dict[str, Any]:
+    """Return who computes: version, commit, date, preset, parameters, device, library versions."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "taskhead": version("taskhead"),
+        "commit": _commit(),
+        "preset": preset,
+        "parameters": dict(parameters),
+        "device": _device_name(device),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "libraries": {name: version(name) for name in ("torch", "torchvision", "numpy", "scipy")},
+    }
+
+
+def provenance_table(path: Path) -> pd.DataFrame:
+    """Return one row per session that wrote the table at `path`, for a notebook's last cell."""
+    shown = ["started", "preset", "rows", "taskhead", "commit", "device", "threads", "python"]
+    sessions = [
+        {name: session.get(name) for name in shown} | session["libraries"]
+        for session in load_provenance(path)
+    ]
+    return pd.DataFrame(sessions).T
+
+
+def missing_keys(
+    wanted: Iterable[Row], table: pd.DataFrame, key: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return those of the `wanted` runs, dicts with the `key` columns, that the table lacks."""
+    have = set(table[list(key)].itertuples(index=False, name=None))
+    return [dict(run) for run in wanted if tuple(run[name] for name in key) not in have]
+
+
+def select(table: pd.DataFrame, wanted: Sequence[Row], key: Sequence[str]) -> pd.DataFrame:
+    """Return the rows of the `wanted` runs, in their order."""
+    index = pd.DataFrame(wanted, columns=list(key)).astype(table.dtypes[list(key)].to_dict())
+    return index.merge(table, on=list(key), how="inner", validate="one_to_one")[table.columns]
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_suffix(path.suffix + ".new")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _count_rows(path: Path, session: Row, n_rows: int) -> None:
+    sessions = load_provenance(path)
+    if not sessions or {**sessions[-1], "rows": 0} != {**session, "rows": 0}:
+        sessions.append({**session, "rows": 0})
+    sessions[-1]["rows"] += n_rows
+    _replace(path, json.dumps({"sessions": sessions}, indent=1) + "\n")
+
+
+def _commit() -> str | None:
+    checkout = Path(__file__).parents[2]
+    if not (checkout / ".git").exists():
+        return None
+    git = ["git", "-C", str(checkout)]
+    try:
+        commit = subprocess.run(
+            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "--", "src", "presets"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}, changed" if changed else commit
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    if device.type == "cpu" and cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or device.type

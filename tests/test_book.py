@@ -1,0 +1,127 @@
+"""The book: strict, without traces of the machine, its links on files that git tracks."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+import yaml
+from conftest import REPOSITORY, Build, Checkout, repository_files
+from repository import repository_url, web_address
+
+ADDRESS = "https://github.com/owner/name"
+
+
+def toc_pages() -> list[str]:
+    toc = yaml.safe_load((REPOSITORY / "_toc.yml").read_text())
+    return [toc["root"], *(page["file"] for part in toc["parts"] for page in part["chapters"])]
+
+
+def html_pages(checkout: Checkout) -> dict[str, str]:
+    html = checkout.path / "_build" / "html"
+    return {page: (html / f"{page}.html").read_text() for page in toc_pages()}
+
+
+@pytest.fixture(scope="module")
+def linked(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Build the book once more in a copy, now with a repository address."""
+    path = tmp_path_factory.mktemp("linked") / "checkout"
+    shutil.copytree(build.checkout.path, path)
+    checkout = Checkout(path, build.checkout.data)
+    checkout.run(url="git@github.com:owner/name.git")
+    return checkout
+
+
+@pytest.mark.parametrize(
+    "remote",
+    [
+        ADDRESS,
+        f"{ADDRESS}.git",
+        f"{ADDRESS}/",
+        "https://user:secret@github.com/owner/name.git",
+        "git@github.com:owner/name.git",
+        "ssh://git@github.com/owner/name.git",
+        "ssh://git@github.com:22/owner/name",
+    ],
+)
+def test_every_form_of_an_address_is_one_web_address(remote: str):
+    assert web_address(remote) == ADDRESS
+
+
+@pytest.mark.parametrize("remote", ["", "/srv/git/name.git", "../name", "https://example.org/a/b"])
+def test_other_remotes_give_no_address(remote: str):
+    assert web_address(remote) is None
+
+
+def test_address_comes_from_the_remote_unless_stated(tmp_path: Path, monkeypatch):
+    monkeypatch.delenv("TASKHEAD_REPOSITORY_URL", raising=False)
+    assert repository_url(root=tmp_path) is None
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    remote = ["git", "-C", tmp_path, "remote", "add", "origin", "git@github.com:owner/name.git"]
+    subprocess.run(remote, check=True)
+    assert repository_url(root=tmp_path) == ADDRESS
+    monkeypatch.setenv("TASKHEAD_REPOSITORY_URL", "https://github.com/other/fork")
+    assert repository_url(root=tmp_path) == "https://github.com/other/fork"
+    with pytest.raises(ValueError, match="no GitHub repository"):
+        repository_url("/srv/git/name.git", root=tmp_path)
+
+
+def test_every_page_is_a_file_of_the_repository():
+    files = repository_files()
+    for page in toc_pages():
+        assert {f"{page}.md", f"{page}.ipynb"} & files, page
+
+
+def test_without_a_repository_there_are_no_buttons(build: Build):
+    for page, html in html_pages(build.checkout).items():
+        for host in ("mybinder.org", "colab.research.google.com", "/edit/main/", "issues/new"):
+            assert host not in html, page
+
+
+def test_launch_and_edit_links_point_at_files_of_the_repository(linked: Checkout):
+    files = repository_files()
+    forms = {
+        "edit": rf"{ADDRESS}/edit/main/([^\"]+)",
+        "Colab": r"https://colab\.research\.google\.com/github/owner/name/blob/main/([^\"]+)",
+        "Binder": r"https://mybinder\.org/v2/gh/owner/name/main\?urlpath=lab/tree/([^\"]+)",
+    }
+    for page, html in html_pages(linked).items():
+        for form, pattern in forms.items():
+            targets = [unquote(target) for target in re.findall(pattern, html)]
+            assert targets or (form != "edit" and not page.startswith("notebooks/")), (page, form)
+            assert set(targets) <= files & {f"{page}.md", f"{page}.ipynb"}
+
+
+def test_pages_show_nothing_of_the_machine(build: Build):
+    html = build.checkout.path / "_build" / "html"
+    pages = [*html.glob("book/*.html"), *html.glob("notebooks/*.html"), *html.glob("_sources/*/*")]
+    assert len(pages) > 2 * len(toc_pages()) - 1
+    for page in pages:
+        text = page.read_text()
+        for trace in (
+            str(build.checkout.path),
+            str(build.checkout.data),
+            sys.prefix,
+            'papermill":',
+        ):
+            assert trace not in text, page
+
+
+@pytest.mark.parametrize(("name", "known"), [("preset", True), ("no_such_number", False)])
+def test_unknown_number_breaks_the_strict_build(
+    build: Build, tmp_path: Path, name: str, known: bool
+):
+    stage = tmp_path / "stage"
+    (stage / "book").mkdir(parents=True)
+    shutil.copy(build.checkout.path / "_build" / "stage" / "_config.yml", stage)
+    shutil.copy(REPOSITORY / "book" / "references.bib", stage / "book")
+    (stage / "_toc.yml").write_text("format: jb-book\nroot: page\n")
+    (stage / "page.md").write_text(f"# Page\n\nIt is {{{{ {name} }}}}.\n")
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", stage]
+    options = ["--path-output", tmp_path, "-W", "-n", "--keep-going"]
+    built = subprocess.run([*command, *options], capture_output=True, text=True)
+    assert (built.returncode == 0) == known, built.stdout + built.stderr
+    assert known or name in built.stdout + built.stderr

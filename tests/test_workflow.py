@@ -1,0 +1,57 @@
+"""The workflow: what is computed again, and what is not."""
+
+from collections.abc import Callable
+
+from conftest import Build, Checkout
+from filelock import FileLock
+
+TOY = "_build/results/smoke/toy_linear/toy.csv"
+
+
+def test_killed_build_keeps_its_rows(build: Build):
+    before, after = build.rows_before_kill, build.checkout.rows()
+    assert set(before) <= set(after)
+    assert 2 <= len(before) < len(after)
+
+
+def test_second_build_does_nothing(build: Build):
+    assert "Nothing to be done" in build.checkout.run()
+
+
+def test_change_of_preset_file_opens_a_new_folder_of_runs(build: Build):
+    preset = build.checkout.path / "presets" / "smoke.yaml"
+    original = preset.read_text()
+    preset.write_text(original + "# changed\n")
+    plan = build.checkout.run("--dry-run", "--printshellcmds")
+    preset.write_text(original)
+    (old,) = (build.checkout.path / "_build" / "runs").iterdir()
+    assert "--results _build/runs/" in plan
+    assert old.name not in plan
+
+
+def test_other_preset_builds_the_book_again(build: Build):
+    plan = build.checkout.run("--dry-run", preset="laptop")
+    assert "_build/results/laptop/energy_sweep/digits.csv" in plan
+    assert "rule html" in plan
+
+
+def test_unknown_preset_lists_the_valid_ones(build: Build):
+    valid = sorted(path.stem for path in (build.checkout.path / "presets").glob("*.yaml"))
+    output = build.checkout.run(preset="lapptop", rc=1)
+    assert f"unknown preset 'lapptop'; valid: {', '.join(valid)}" in output
+
+
+def test_concurrent_build_waits(new_checkout: Callable[[], Checkout]):
+    checkout = new_checkout()
+    build = checkout.path / "_build"
+    build.mkdir()
+    with FileLock(build / ".lock"):
+        second = checkout.start(TOY)
+        assert second.stdout is not None
+        heard = next(
+            line for line in second.stdout if "Another build" in line or "rule study" in line
+        )
+        assert not (build / "runs").exists()
+    second.communicate()
+    assert "waiting" in heard
+    assert (checkout.path / TOY).exists()

@@ -1,0 +1,99 @@
+"""Stage the book: a tree that mirrors the repository, with its notebooks executed.
+
+Page paths equal repository paths, so launch links open the file they name.
+"""
+
+import argparse
+import copy
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+import yaml
+from prose import draw_main_figure, numbers
+
+BUILD = Path("_build")
+STAGE = BUILD / "stage"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--preset", required=True)
+    parser.add_argument("--repository-url", default="")
+    options = parser.parse_args()
+    results = BUILD / "results" / options.preset
+
+    shutil.rmtree(STAGE, ignore_errors=True)
+    shutil.copytree("book", STAGE / "book")
+    shutil.copy("_toc.yml", STAGE)
+    for executed in sorted((BUILD / "notebooks" / options.preset).glob("*.ipynb")):
+        stage_notebook(executed, STAGE / "notebooks" / executed.name)
+    figure = STAGE / "book" / "images" / "main-figure.png"
+    figure.parent.mkdir(exist_ok=True)
+    draw_main_figure(results, figure)
+
+    if not options.repository_url:
+        print(
+            "No repository address: the book is built without launch, edit and repository buttons."
+        )
+    config = resolve(
+        yaml.safe_load(Path("_config.yml").read_text(encoding="utf-8")),
+        repository_url=options.repository_url,
+        substitutions=numbers(results, options.preset),
+    )
+    text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    (STAGE / "_config.yml").write_text(text, encoding="utf-8")
+
+
+def resolve(config: dict, *, repository_url: str, substitutions: dict[str, str]) -> dict:
+    """Complete the book's configuration with what is known only at build time."""
+    resolved = copy.deepcopy(config)
+    resolved["sphinx"]["config"]["myst_substitutions"] = substitutions
+    if repository_url:
+        resolved["repository"]["url"] = repository_url
+    else:
+        for buttons in ("repository", "launch_buttons", "html"):
+            del resolved[buttons]
+    return resolved
+
+
+def stage_notebook(executed: Path, staged: Path) -> None:
+    """Copy an executed notebook without the machine's paths, timings and progress output."""
+    notebook = nbformat.read(executed, as_version=4)
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", [])
+        if "injected-parameters" in tags:
+            tags = [*tags, "remove-cell"]
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+        if cell.cell_type == "code":
+            cell.outputs = [
+                _portable(output) for output in cell.outputs if not _is_progress(output)
+            ]
+    staged.parent.mkdir(exist_ok=True)
+    nbformat.write(notebook, staged)
+
+
+def _is_progress(output: dict) -> bool:
+    return output.get("name") == "stderr"
+
+
+def _portable(output: dict) -> dict:
+    if "text" in output:
+        output["text"] = without_paths(output["text"])
+    for kind, content in output.get("data", {}).items():
+        if kind.startswith("text/"):
+            output["data"][kind] = without_paths(content)
+    return output
+
+
+def without_paths(text: str) -> str:
+    """Write paths below the repository and below the user's home relative to them."""
+    for folder, name in ((Path.cwd(), "."), (Path.home(), "~")):
+        text = re.sub(rf"(?<![\w./+-]){re.escape(str(folder))}(?![\w.-])", name, text)
+    return text
+
+
+if __name__ == "__main__":
+    main()
