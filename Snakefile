@@ -26,10 +26,13 @@ NOTEBOOKS = {
     "quickstart": [],
     "toy-linear": ["toy_linear/toy", "lazy_limit/toy"],
     "energy-sweep": ["energy_sweep/digits"],
-    "feature-geometry": [],
+    "feature-geometry": ["feature_geometry/digits"],
 }
 SOURCE = [*map(str, sorted(Path("src/taskhead").glob("*.py"))), f"presets/{PRESET}.yaml"]
-DIGEST = hashlib.sha256(b"\0".join(Path(file).read_bytes() for file in SOURCE)).hexdigest()[:12]
+DRAWING = [f"src/taskhead/{name}.py" for name in ("claims", "cli", "figures", "parameters")]
+COMPUTING = [file for file in SOURCE if file not in DRAWING]
+DIGEST = hashlib.sha256(b"\0".join(Path(file).read_bytes() for file in COMPUTING)).hexdigest()[:12]
+RUNS = f"_build/runs/{DIGEST}"
 RESULTS = f"_build/results/{PRESET}"
 EXECUTED = f"_build/notebooks/{PRESET}"
 PYTHON = sys.executable
@@ -48,15 +51,16 @@ rule book:
 
 rule study:
     input:
-        SOURCE,
+        COMPUTING,
     output:
         tables("{study}/{setting}"),
     params:
-        runs=f"_build/runs/{DIGEST}",
+        runs=RUNS,
     shell:
         "{BIN:q}/taskhead run {wildcards.study} --setting {wildcards.setting}"
         " --preset {PRESET} --results {params.runs}"
-        " && cp {params.runs}/{wildcards.study}/{wildcards.setting}.{{csv,json}} {RESULTS}/{wildcards.study}"
+        " && cp {params.runs}/{wildcards.study}/{wildcards.setting}.{{csv,json}}"
+        " {RESULTS}/{wildcards.study}"
 
 
 rule notebook:
@@ -68,12 +72,13 @@ rule notebook:
         f"{EXECUTED}/{{name}}.ipynb",
     shell:
         "{BIN:q}/papermill {input[0]} {output} --no-progress-bar"
-        " -p preset {PRESET} -p results {RESULTS}"
+        " -p preset {PRESET} -p results {RUNS}"
 
 
 rule stage:
     input:
         ["_config.yml", "_toc.yml", *map(str, Path("book").rglob("*.*"))],
+        [str(file) for file in Path("results").glob("*/*.csv")],
         [str(file) for file in Path("workflow").glob("*.py")],
         expand(f"{EXECUTED}/{{name}}.ipynb", name=NOTEBOOKS),
         tables(*sum(NOTEBOOKS.values(), [])),

@@ -6,11 +6,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
+import torch
+
+from taskhead import studies
+from taskhead.studies import STUDIES
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -88,3 +93,25 @@ def build(new_checkout: Callable[[], Checkout]) -> Build:
     assert not (checkout.path / "_build/results/smoke/energy_sweep/digits.csv").exists(), output
     checkout.run()
     return Build(checkout, rows)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Pretrain into a temporary folder, on one thread: networks this small gain none from more."""
+    hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
+    hypothesis.settings.load_profile("repeatable")
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TASKHEAD_DATA", str(tmp_path_factory.mktemp("backbones")))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def smoke_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compute every study in preset `smoke` once; use copies of it, never change it."""
+    results = tmp_path_factory.mktemp("smoke")
+    for study, kind in STUDIES.items():
+        for setting in kind.settings:
+            studies.run(study, setting=setting, preset="smoke", results=results, device="cpu")
+    return results

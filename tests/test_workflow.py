@@ -18,6 +18,14 @@ def test_second_build_does_nothing(build: Build):
     assert "Nothing to be done" in build.checkout.run()
 
 
+def test_every_table_that_a_notebook_reads_is_an_output_of_the_workflow(build: Build):
+    (runs,) = (build.checkout.path / "_build" / "runs").iterdir()
+    results = build.checkout.path / "_build" / "results" / "smoke"
+    written = {file.relative_to(runs): file.read_text() for file in runs.glob("*/*.csv")}
+    declared = {file.relative_to(results): file.read_text() for file in results.glob("*/*.csv")}
+    assert written == declared
+
+
 def test_change_of_preset_file_opens_a_new_folder_of_runs(build: Build):
     preset = build.checkout.path / "presets" / "smoke.yaml"
     original = preset.read_text()

@@ -31,7 +31,7 @@ def main() -> None:
         stage_notebook(executed, STAGE / "notebooks" / executed.name)
     figure = STAGE / "book" / "images" / "main-figure.png"
     figure.parent.mkdir(exist_ok=True)
-    draw_main_figure(results, figure)
+    draw_main_figure(results, options.preset, figure)
 
     if not options.repository_url:
         print(
@@ -66,7 +66,8 @@ def stage_notebook(executed: Path, staged: Path) -> None:
         tags = cell.metadata.get("tags", [])
         if "injected-parameters" in tags:
             tags = [*tags, "remove-cell"]
-        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+        kept = {"tags": tags, "mystnb": cell.metadata.get("mystnb")}
+        cell.metadata = nbformat.from_dict({name: value for name, value in kept.items() if value})
         if cell.cell_type == "code":
             cell.outputs = [
                 _portable(output) for output in cell.outputs if not _is_progress(output)

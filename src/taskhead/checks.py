@@ -50,8 +50,8 @@ def check_labels(labels: Tensor, n_classes: int) -> None:
         )
 
 
-def check_training_set(inputs: Tensor, labels: Tensor, n_classes: int) -> None:
-    """Raise unless a head can be trained on `inputs`, shape (N, ...), and `labels`, shape (N,)."""
+def check_samples(inputs: Tensor, labels: Tensor, n_classes: int) -> None:
+    """Raise unless `inputs`, shape (N, ...), are finite and `labels`, shape (N,), fit them."""
     check_labels(labels, n_classes)
     if len(inputs) != len(labels):
         raise ValueError(f"{len(inputs)} inputs but {len(labels)} labels; give one label per input")
@@ -61,6 +61,11 @@ def check_training_set(inputs: Tensor, labels: Tensor, n_classes: int) -> None:
             f"{int(bad.sum())} of {len(inputs)} inputs hold NaN or infinity, "
             f"the first at index {int(bad.nonzero()[0])}; remove or repair them"
         )
+
+
+def check_training_set(inputs: Tensor, labels: Tensor, n_classes: int) -> None:
+    """Raise unless a head can be trained on these samples: as above, and of two classes or more."""
+    check_samples(inputs, labels, n_classes)
     if bool((labels == labels[0]).all()):
         raise ValueError(
             f"all {len(labels)} labels are {int(labels[0])}; a task head needs at least two classes"

@@ -105,6 +105,31 @@ def best_in_between(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def rate_choice(table: pd.DataFrame) -> pd.DataFrame:
+    """Choose a finetuning rate from a `rate_search` table, on validation accuracy alone.
+
+    The validation accuracy of a rate is averaged over the tau grid for every seed. Of the rates at
+    which no run diverged, the smallest is chosen whose mean over seeds is within one standard error
+    of the best.
+
+    Returns
+    -------
+    DataFrame
+        One row per rate: runs, diverged runs, validation accuracy, its standard error over seeds,
+        and whether the rate is chosen.
+    """
+    rates = table.groupby("ft_lr").agg(
+        runs=("status", "size"),
+        diverged=("status", lambda status: int((status == "diverged").sum())),
+    )
+    by_seed = table.groupby(["ft_lr", "seed"])["val_accuracy"].mean().groupby("ft_lr")
+    rates = rates.assign(val_accuracy=by_seed.mean(), standard_error=by_seed.sem())
+    stable = rates[rates["diverged"] == 0]
+    best = stable.nlargest(1, "val_accuracy")
+    enough = stable["val_accuracy"] >= float((best["val_accuracy"] - best["standard_error"]).sum())
+    return rates.assign(chosen=rates.index == stable.index[enough].min())
+
+
 def _seeds_by_tau(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """Return the column as a table of seeds (rows) and taus (columns) without missing values."""
     return table.pivot(index="seed", columns="tau", values=column).dropna(axis="columns")

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from taskhead.claims import interval
+from taskhead.data import LabelledImages
 from taskhead.toys import N_SAMPLES
 
 MEASURES = {
@@ -17,6 +18,12 @@ MEASURES = {
     "cosine": r"cosine similarity of $z_T$, $z_0$",
     "dot": r"dot product $z_T \cdot z_0$",
     "norm": r"norm $\|z_T\|$",
+}
+NAMES = {
+    "euclidean": "the Euclidean distance",
+    "cosine": "cosine similarity",
+    "dot": "the dot product",
+    "norm": "the norm",
 }
 ENERGY = "average initial energy (AIE)"
 _TAU = r"head-probing epochs $\tau$"
@@ -147,6 +154,17 @@ def feature_geometry(table: pd.DataFrame) -> Figure:
         _scatter(axis, rows["zT_x"], rows["zT_y"], rows["label"])
         axis.set_title(rf"$z_T$, $\tau$ = {tau}, AIE = {rows['aie'].iloc[0]:.2f}")
     axes[0].legend(title="class", markerscale=1.5, loc="best")
+    return figure
+
+
+def sample_images(data: LabelledImages, *, first_class: int = 0, count: int = 10) -> Figure:
+    """Draw `count` images spread evenly over the data; labels are counted from `first_class`."""
+    figure, axes = _grid(2, (count + 1) // 2, height=2.6, width=6)
+    for axis in axes:
+        axis.axis("off")
+    for axis, index in zip(axes, range(0, len(data), max(1, len(data) // count)), strict=False):
+        axis.imshow(data.images[index].permute(1, 2, 0).cpu(), cmap="gray_r")
+        axis.set_title(str(int(data.labels[index]) + first_class))
     return figure
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from taskhead.checks import check_choice, check_training_set
+from taskhead.checks import check_choice, check_samples, check_training_set
 from taskhead.data import LabelledImages, Task, shuffled_batches
 from taskhead.energy import accuracy
 
@@ -89,7 +89,7 @@ def finetune(
     Raises
     ------
     ValueError, TypeError
-        If a hyper-parameter or the training data is out of range.
+        If a hyper-parameter or the data of a split is out of range.
     FloatingPointError
         If the loss becomes NaN or infinite; the message names epoch and rates.
     """
@@ -102,6 +102,8 @@ def finetune(
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     check_training_set(task.train.images, task.train.labels, task.n_classes)
+    for part in (task.val, task.test):
+        check_samples(part.images, part.labels, task.n_classes)
 
     device = task.train.labels.device
     network = nn.Sequential(copy.deepcopy(backbone), copy.deepcopy(head)).to(device)

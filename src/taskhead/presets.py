@@ -23,7 +23,8 @@ def _distinct(values: list) -> list:
     return values
 
 
-Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_distinct)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)]
 Taus = Annotated[list[int], AfterValidator(_increasing)]
 Positives = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
 
@@ -57,13 +58,19 @@ class EnergySweep(_Strict):
     ft_epochs: Annotated[int, Field(ge=1)]
 
 
+class RateSearch(EnergySweep):
+    """Grid of the `rate_search` study: the sweep at each finetuning rate, on seeds of its own."""
+
+    ft_lrs: Positives
+
+
 class FeatureGeometry(EnergySweep):
     """Grid of the `feature_geometry` study: the runs whose features are kept, sample by sample."""
 
     samples: Annotated[int, Field(ge=2)]
 
 
-Scale = ToyLinear | LazyLimit | EnergySweep | FeatureGeometry
+Scale = ToyLinear | LazyLimit | EnergySweep | RateSearch | FeatureGeometry
 
 
 class Preset(_Strict):
@@ -73,6 +80,7 @@ class Preset(_Strict):
     toy_linear: dict[str, ToyLinear]
     lazy_limit: dict[str, LazyLimit]
     energy_sweep: dict[str, EnergySweep]
+    rate_search: dict[str, RateSearch]
     feature_geometry: dict[str, FeatureGeometry]
 
     def scale(self, study: str, setting: str, *, seeds: Sequence[int] | None = None) -> Scale:
@@ -87,9 +95,12 @@ class Preset(_Strict):
         check_choice(f"setting of {study} in preset {self.name}", setting, grids)
         if seeds is None:
             return grids[setting]
-        return type(grids[setting]).model_validate(
-            grids[setting].model_dump() | {"seeds": list(seeds)}
-        )
+        try:
+            return type(grids[setting]).model_validate(
+                grids[setting].model_dump() | {"seeds": list(seeds)}
+            )
+        except ValidationError as error:
+            raise ValueError(f"invalid seeds: {_in_one_line(error)}") from None
 
 
 def folder() -> Path:
@@ -108,8 +119,18 @@ def load_preset(name: str) -> Preset:
     """
     check_choice("preset", name, NAMES)
     path = folder() / f"{name}.yaml"
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
-        return Preset.model_validate(content)
+        return Preset.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        raise ValueError(f"preset file {path.name} is invalid: {error}") from None
+        raise ValueError(f"preset file {path.name} is invalid: {_in_one_line(error)}") from None
+    except yaml.YAMLError as error:
+        what = " ".join(str(error).split())
+        raise ValueError(f"preset file {path.name} is not valid YAML: {what}") from None
+
+
+def _in_one_line(error: ValidationError) -> str:
+    """Name every wrong entry, what is wrong with it and what was given."""
+    return "; ".join(
+        f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}, got {wrong.get('input')!r}"
+        for wrong in error.errors(include_url=False)
+    )

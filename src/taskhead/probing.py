@@ -1,6 +1,7 @@
 """Head probing (HP): train a task head on cached features, the backbone being frozen."""
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from taskhead.checks import check_eps, check_taus, check_training_set
+from taskhead.checks import check_eps, check_samples, check_taus, check_training_set
 from taskhead.data import shuffled_batches
 from taskhead.energy import accuracy, average_initial_energy
 from taskhead.heads import head_norm, last_layer
@@ -81,7 +82,10 @@ def probe_head(
         raise ValueError(f"lr must be positive and finite, got {lr}")
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    check_training_set(features, targets, last_layer(head).out_features)
+    n_classes = last_layer(head).out_features
+    check_training_set(features, targets, n_classes)
+    if val is not None:
+        check_samples(*val, n_classes)
     head = copy.deepcopy(head).to(features.device)
     optimiser = torch.optim.SGD(
         head.parameters(), lr, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0
@@ -111,7 +115,7 @@ def _snapshot(
 ) -> Snapshot:
     logits = head(features)
     loss = float(cross_entropy(logits, targets))
-    if not torch.isfinite(logits).all():
+    if not (math.isfinite(loss) and bool(logits.isfinite().all())):
         raise FloatingPointError(f"probing diverged before tau = {tau} (loss {loss}); lower lr")
     return Snapshot(
         tau=tau,

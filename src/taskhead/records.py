@@ -79,7 +79,7 @@ def append(
 ) -> None:
     """Write rows to the table and the session to its provenance file, each atomically.
 
-    A row replaces an earlier one with the same key. Writers in other processes wait their turn.
+    A row takes the place of an earlier one with the same key. Writers in other processes wait their turn.
 
     Parameters
     ----------
@@ -103,8 +103,9 @@ def append(
         new = pd.DataFrame(rows, columns=list(columns))
         new = new.astype({name: _DTYPES[kind] for name, kind in columns.items()})
         table = pd.concat([load(path, columns), new]) if path.exists() else new
-        table = table.drop_duplicates(list(key), keep="last")
-        _replace(path, table.to_csv(index=False, lineterminator="\n"))
+        places = table[list(key)].drop_duplicates()
+        table = places.merge(table.drop_duplicates(list(key), keep="last"), on=list(key))
+        _replace(path, table[list(columns)].to_csv(index=False, lineterminator="\n"))
         _count_rows(path.with_suffix(".json"), session, len(rows))
 
 
@@ -133,6 +134,23 @@ def describe_session(preset: str, parameters: Row, device: torch.device) -> dict
         "system": f"{platform.system()} {platform.machine()}",
         "libraries": {name: version(name) for name in ("torch", "torchvision", "numpy", "scipy")},
     }
+
+
+BANDS = "bands are 95 percent confidence intervals of the mean over seeds"
+
+
+def caption(table: pd.DataFrame, path: Path, *, spread: str = BANDS) -> str:
+    """Return one line under a figure: number of seeds, preset, date, hardware and version.
+
+    `spread` says how the figure shows the seeds; it is left out where there is one.
+    """
+    seeds, preset = table["seed"].nunique(), table["preset"].iloc[0]
+    shown = f"n = {seeds} seeds; {spread}" if seeds > 1 else "n = 1 seed"
+    last = next(s for s in reversed(load_provenance(path)) if s["preset"] == preset)
+    return (
+        f"*{shown}; preset {preset}; computed {last['started'][:10]} on {last['device']} "
+        f"with taskhead {last['taskhead']}.*"
+    )
 
 
 def provenance_table(path: Path) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from taskhead import records, sweeps, toys
 from taskhead.checks import check_choice
@@ -54,6 +54,13 @@ STUDIES = {
         key=sweeps.ENERGY_SWEEP_KEY,
         settings=_NETWORK_SETTINGS,
         plan=sweeps.plan_energy_sweep,
+        compute=sweeps.compute_energy_sweep,
+    ),
+    "rate_search": Study(
+        columns=sweeps.ENERGY_SWEEP_COLUMNS,
+        key=sweeps.ENERGY_SWEEP_KEY,
+        settings=_NETWORK_SETTINGS,
+        plan=sweeps.plan_rate_search,
         compute=sweeps.compute_energy_sweep,
     ),
     "feature_geometry": Study(

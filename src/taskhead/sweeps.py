@@ -13,7 +13,7 @@ from taskhead.adaptation import measure
 from taskhead.backbones import extract_features
 from taskhead.finetuning import FinetuneResult, finetune
 from taskhead.heads import make_head
-from taskhead.presets import EnergySweep, FeatureGeometry
+from taskhead.presets import EnergySweep, FeatureGeometry, RateSearch
 from taskhead.pretraining import pretrained_backbone
 from taskhead.probing import Snapshot, probe_head
 from taskhead.records import Row
@@ -76,7 +76,7 @@ def plan_energy_sweep(
             "tau": tau,
             "eps": 0.0,
             "head_depth": 1,
-            "init_scale": 1.0,
+            "init_scale": setting.init_scale,
             "bn_mode": "eval",
             "hp_lr": setting.hp_lr,
             "ft_lr": setting.ft_lr,
@@ -116,6 +116,14 @@ def compute_energy_sweep(
                 "test_loss": done.result.test_loss,
             }
         yield [row | {"wall_s": done.wall_s}]
+
+
+def plan_rate_search(
+    setting: NetworkSetting, preset: str, scale: RateSearch
+) -> list[dict[str, Any]]:
+    """Return the keys of all runs: the energy sweep once for every finetuning rate."""
+    runs = plan_energy_sweep(setting, preset, scale)
+    return [{**run, "ft_lr": ft_lr} for ft_lr in scale.ft_lrs for run in runs]
 
 
 def plan_feature_geometry(

@@ -1,0 +1,91 @@
+"""Images and labels: real digits, seeded splits without overlap, and batches that visit all."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskhead.data import LabelledImages, Task, data_root, load_digits, shuffled_batches, split
+
+SIZES = {"n_classes": 3, "train_per_class": 2, "val_per_class": 3}
+
+
+def numbered(per_class: int = 8, n_classes: int = 3) -> LabelledImages:
+    """Return images that each hold their own number."""
+    labels = torch.arange(per_class * n_classes) % n_classes
+    return LabelledImages(torch.arange(len(labels)).float().reshape(-1, 1, 1, 1), labels)
+
+
+def parts(task: Task) -> list[LabelledImages]:
+    return [task.train, task.val, task.test]
+
+
+def numbers(data: LabelledImages) -> list[int]:
+    return data.images.flatten().int().tolist()
+
+
+def test_digits_are_grey_images_relabelled_from_zero():
+    digits = load_digits(range(5, 10))
+    assert digits.images.shape == (len(digits), 1, 8, 8)
+    assert (digits.images.min(), digits.images.max()) == (0, 1)
+    assert digits.labels.unique().tolist() == [0, 1, 2, 3, 4]
+    assert len(digits) + len(load_digits(range(5))) == 1797
+
+
+@given(st.integers(0, 2**32))
+def test_splits_share_nothing_lose_nothing_and_balance_classes(seed: int):
+    data = numbered()
+    task = split(data, **SIZES, seed=seed)
+    assert sorted(sum(map(numbers, parts(task)), [])) == list(range(24))
+    for part, per_class in zip(parts(task), (2, 3, 3), strict=True):
+        assert torch.bincount(part.labels).tolist() == [per_class] * 3
+        assert torch.equal(part.labels, data.labels[numbers(part)])
+
+
+def test_seed_decides_the_split():
+    first, same, other = (split(numbered(), **SIZES, seed=seed).train for seed in (1, 1, 2))
+    assert numbers(first) == numbers(same)
+    assert numbers(first) != numbers(other)
+
+
+def test_split_leaves_the_random_state_alone():
+    before = torch.random.get_rng_state()
+    split(numbered(), **SIZES, seed=1)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"train_per_class": 5}, "class 0 has 8 images; train_per_class=5 and val_per_class=3"),
+        ({"n_classes": 4}, "class 3 has 0 images"),
+        ({"n_classes": 2}, r"labels must lie in 0 \.\. 1 for 2 classes, got values from 0 to 2"),
+        ({"val_per_class": 0}, "at least 1, got 2 and 0"),
+    ],
+)
+def test_splits_that_cannot_be_are_refused(change: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        split(numbered(), **SIZES | change, seed=0)
+
+
+@given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 2**32))
+def test_batches_visit_every_sample_once(n: int, batch_size: int, seed: int):
+    batches = shuffled_batches(n, batch_size, torch.Generator().manual_seed(seed))
+    assert sorted(torch.cat(batches).tolist()) == list(range(n))
+    assert {len(batch) for batch in batches[:-1]} <= {batch_size}
+    assert len(batches[-1]) <= batch_size
+
+
+def test_moving_a_task_keeps_its_data():
+    task = split(numbered(), **SIZES, seed=0)
+    for part, moved in zip(parts(task), parts(task.to("cpu")), strict=True):
+        assert torch.equal(part.images, moved.images)
+
+
+def test_data_root_is_the_one_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("TASKHEAD_DATA", str(tmp_path))
+    assert data_root() == tmp_path
+    monkeypatch.delenv("TASKHEAD_DATA")
+    assert data_root().name == "taskhead"

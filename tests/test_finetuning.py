@@ -1,0 +1,206 @@
+"""Finetuning: the paper's one-step equation, frozen statistics, separate rates, honest splits."""
+
+import copy
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy, one_hot
+
+from taskhead.backbones import extract_features, small_convnet
+from taskhead.data import LabelledImages, Task, load_digits, split
+from taskhead.finetuning import evaluate, finetune
+from taskhead.heads import make_head
+
+RATES = {"epochs": 4, "backbone_lr": 0.02, "head_lr": 0.05, "batch_size": 8}
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    digits = load_digits(range(3))
+    return split(digits, n_classes=3, train_per_class=8, val_per_class=10, seed=0)
+
+
+@pytest.fixture
+def network() -> tuple[nn.Module, nn.Module]:
+    return small_convnet(seed=1), make_head(64, 3, seed=1)
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    ours, theirs = one.state_dict(), other.state_dict()
+    return all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def state(module: nn.Module, *, statistics: bool) -> list[torch.Tensor]:
+    named = module.state_dict().items()
+    return [value for name, value in named if name.endswith(STATISTICS) == statistics]
+
+
+def test_first_step_moves_features_by_kernel_times_direction_times_energy():
+    """z_1 - z_0 = (eta / N) sum_m K(x_n, x_m) V^T (e_m - p_m), with K = <x_n, x_m> I if z = B x."""
+    images = torch.randn(6, 1, 2, 2, generator=torch.Generator().manual_seed(0)).double()
+    data = LabelledImages(images, torch.arange(6) % 3)
+    backbone = nn.Sequential(nn.Flatten(), nn.Linear(4, 5, bias=False)).double()
+    head = make_head(5, 3).double()
+    x, z0 = images.flatten(1), extract_features(backbone, images)
+    with torch.no_grad():
+        energy = one_hot(data.labels, 3) - head(z0).softmax(dim=1)
+        expected = 0.1 / 6 * (x @ x.T) @ energy @ head[0].weight
+    step = {"momentum": 0, "weight_decay": 0, "batch_size": 6}
+    tuned = finetune(
+        backbone, head, Task(data, data, data, 3), epochs=1, backbone_lr=0.1, head_lr=0.1, **step
+    )
+    torch.testing.assert_close(extract_features(tuned.backbone, images) - z0, expected)
+
+
+@pytest.mark.parametrize("bn_mode", ["eval", "train"])
+def test_training_equals_a_plain_loop(task: Task, network, bn_mode):
+    tuned = finetune(*network, task, **RATES, bn_mode=bn_mode, seed=3)
+    backbone, head = copy.deepcopy(network[0]), copy.deepcopy(network[1])
+    groups = [{"params": backbone.parameters()}, {"params": head.parameters(), "lr": 0.05}]
+    optimiser = torch.optim.SGD(groups, lr=0.02, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    generator, step, n_steps = torch.Generator().manual_seed(3), 0, 4 * 3
+    for _ in range(4):
+        order = torch.randperm(24, generator=generator)
+        for start in range(0, 24, 8):
+            for group, rate in zip(optimiser.param_groups, (0.02, 0.05), strict=True):
+                group["lr"] = rate * (1 + math.cos(math.pi * step / n_steps)) / 2
+            rows = order[start : start + 8]
+            backbone.train(bn_mode == "train")
+            optimiser.zero_grad()
+            logits = head(backbone(task.train.images[rows]))
+            cross_entropy(logits, task.train.labels[rows]).backward()
+            optimiser.step()
+            step += 1
+    for ours, theirs in ((tuned.backbone, backbone), (tuned.head, head)):
+        torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=1e-4, atol=1e-6)
+
+
+def test_given_networks_data_and_random_state_stay_as_they_are(task: Task, network):
+    before, images = copy.deepcopy(network), task.train.images.clone()
+    random = torch.random.get_rng_state()
+    finetune(*network, task, **RATES, bn_mode="train")
+    assert same(network[0], before[0])
+    assert same(network[1], before[1])
+    assert torch.equal(task.train.images, images)
+    assert torch.equal(torch.random.get_rng_state(), random)
+
+
+def test_bn_mode_eval_keeps_running_statistics_and_train_updates_them(task: Task, network):
+    start = state(network[0], statistics=True)
+    kept = finetune(*network, task, **RATES, bn_mode="eval")
+    moved = finetune(*network, task, **RATES, bn_mode="train")
+    for backbone in (kept.backbone, kept.best_backbone):
+        assert all(map(torch.equal, state(backbone, statistics=True), start))
+    assert not any(map(torch.equal, state(moved.backbone, statistics=True), start))
+
+
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_rate_zero_keeps_that_part_and_trains_the_other(task: Task, network, frozen: int):
+    rates = RATES | {("backbone_lr", "head_lr")[frozen]: 0}
+    tuned = finetune(*network, task, **rates)
+    after = (tuned.backbone, tuned.head)
+    assert same(after[frozen], network[frozen])
+    assert not same(after[1 - frozen], network[1 - frozen])
+
+
+def test_best_epoch_is_the_best_of_the_history(task: Task, network):
+    tuned = finetune(*network, task, **RATES | {"epochs": 8})
+    assert [epoch.epoch for epoch in tuned.history] == list(range(1, 9))
+    best = max(tuned.history, key=lambda epoch: (epoch.val_accuracy, -epoch.val_loss))
+    assert tuned.best_epoch == best.epoch
+    assert tuned.val_accuracy == best.val_accuracy
+    chosen = nn.Sequential(tuned.best_backbone, tuned.best_head)
+    assert evaluate(chosen, task.val) == (best.val_accuracy, best.val_loss)
+    assert evaluate(chosen, task.test) == (tuned.test_accuracy, tuned.test_loss)
+    last = nn.Sequential(tuned.backbone, tuned.head)
+    assert evaluate(last, task.val)[1] == tuned.history[-1].val_loss
+
+
+def test_equal_accuracy_is_decided_by_loss(task: Task, network):
+    # The head cannot move, so a validation split that it is sure of decides by loss alone.
+    easy = replace(task, val=task.val[task.val.labels == 0])
+    tuned = finetune(*network, easy, **RATES | {"epochs": 8})
+    top = max(epoch.val_accuracy for epoch in tuned.history)
+    tied = [epoch for epoch in tuned.history if epoch.val_accuracy == top]
+    assert len(tied) > 1
+    assert tuned.best_epoch == min(tied, key=lambda epoch: epoch.val_loss).epoch
+
+
+def test_test_split_is_only_reported(task: Task, network):
+    noise = torch.rand(task.test.images.shape, generator=torch.Generator().manual_seed(0))
+    other = replace(task, test=LabelledImages(noise, task.test.labels.roll(1)))
+    tuned, blind = finetune(*network, task, **RATES), finetune(*network, other, **RATES)
+    assert blind.history == tuned.history
+    assert blind.best_epoch == tuned.best_epoch
+    for name in ("backbone", "head", "best_backbone", "best_head"):
+        assert same(getattr(blind, name), getattr(tuned, name))
+    assert blind.test_loss != tuned.test_loss
+
+
+def test_validation_split_chooses_but_does_not_train(task: Task, network):
+    other = replace(task, val=replace(task.val, labels=task.val.labels.roll(1)))
+    tuned, blind = finetune(*network, task, **RATES), finetune(*network, other, **RATES)
+    assert same(blind.backbone, tuned.backbone)
+    assert blind.history != tuned.history
+
+
+def test_seed_decides_the_run(task: Task, network):
+    first, again, other = (finetune(*network, task, **RATES, seed=seed) for seed in (7, 7, 8))
+    assert first.history == again.history
+    assert same(first.backbone, again.backbone)
+    assert not same(first.backbone, other.backbone)
+
+
+def test_networks_come_back_in_eval_mode(task: Task, network):
+    tuned = finetune(*network, task, **RATES, bn_mode="train")
+    for part in (tuned.backbone, tuned.head, tuned.best_backbone, tuned.best_head):
+        assert not any(module.training for module in part.modules())
+
+
+def test_divergence_is_an_error_that_names_epoch_and_rates(task: Task, network):
+    with pytest.raises(FloatingPointError, match=r"in epoch 1 .*backbone_lr=1e\+20"):
+        finetune(*network, task, **RATES | {"backbone_lr": 1e20})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bn_mode": "frozen"}, "unknown bn_mode 'frozen'; valid: eval, train"),
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"backbone_lr": -1}, "backbone_lr must be finite and at least 0, got -1"),
+        ({"head_lr": math.inf}, "head_lr must be finite"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+    ],
+)
+def test_rates_out_of_range_are_refused(task: Task, network, change: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        finetune(*network, task, **RATES | change)
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda d: replace(d, images=d.images * math.nan), "inputs hold NaN or infinity"),
+        (lambda d: replace(d, labels=d.labels + 1), r"0 \.\. 2 for 3 classes"),
+        (lambda d: replace(d, images=d.images[1:]), "one label per input"),
+        (lambda d: d[torch.zeros(0, dtype=torch.int64)], "the data is empty"),
+    ],
+)
+def test_bad_data_in_any_split_is_refused_before_training(
+    task: Task, network, monkeypatch: pytest.MonkeyPatch, part: str, damage, message: str
+):
+    monkeypatch.setattr(torch.optim, "SGD", lambda *_, **__: pytest.fail("training began"))
+    damaged = replace(task, **{part: damage(getattr(task, part))})
+    with pytest.raises(ValueError, match=message):
+        finetune(*network, damaged, **RATES)
+
+
+def test_single_class_is_refused(task: Task, network):
+    single = replace(task, train=task.train[task.train.labels == 1])
+    with pytest.raises(ValueError, match="all 8 labels are 1; .* at least two classes"):
+        finetune(*network, single, **RATES)

@@ -1,0 +1,76 @@
+"""Task heads: shapes, depth, scale of the initialisation, and a seed that is theirs alone."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from taskhead.heads import head_norm, last_layer, make_head
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_head_of_each_depth_maps_features_to_logits(depth: int):
+    head = make_head(6, 4, depth=depth, width=5)
+    assert head(torch.zeros(3, 6)).shape == (3, 4)
+    kinds = [type(layer) for layer in head]
+    assert kinds == [*[nn.Linear, nn.ReLU] * (depth - 1), nn.Linear]
+    assert last_layer(head) is head[-1]
+
+
+def test_seed_decides_the_head_and_nothing_else_does():
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    first, same, other = (make_head(6, 4, depth=2, seed=seed).state_dict() for seed in (3, 3, 4))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert not any(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_initialisation_fills_the_interval_of_pytorch():
+    weight = last_layer(make_head(100, 50)).weight.detach()
+    assert 0.099 < float(weight.abs().max()) <= 0.1
+    assert float(weight.std()) == pytest.approx(0.1 / math.sqrt(3), rel=0.05)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_scale_acts_on_the_last_layer_alone(depth: int):
+    plain, scaled = (make_head(6, 4, depth=depth, init_scale=scale) for scale in (1, 2.5))
+    torch.testing.assert_close(last_layer(scaled).weight, 2.5 * last_layer(plain).weight)
+    torch.testing.assert_close(last_layer(scaled).bias, 2.5 * last_layer(plain).bias)
+    for ours, theirs in zip(plain[:-1].parameters(), scaled[:-1].parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_scale_zero_gives_uniform_predictions():
+    head = make_head(6, 4, depth=3, init_scale=0)
+    assert torch.equal(head(torch.ones(2, 6)).softmax(dim=1), torch.full((2, 4), 0.25))
+    assert head_norm(head) == 0
+
+
+def test_head_norm_is_the_frobenius_norm_of_the_last_weight():
+    head = make_head(2, 2, depth=2)
+    with torch.no_grad():
+        head[-1].weight.copy_(torch.full_like(head[-1].weight, 2.0))
+    assert head_norm(head) == pytest.approx(2 * math.sqrt(2 * 512))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_features": 0}, "n_features >= 1"),
+        ({"n_classes": 1}, "n_classes >= 2"),
+        ({"depth": 4}, "depth must be 1"),
+        ({"width": 0}, "width must be at least 1"),
+        ({"init_scale": -1}, "init_scale must be finite and at least 0"),
+        ({"init_scale": math.nan}, "init_scale"),
+    ],
+)
+def test_sizes_out_of_range_are_refused(change: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        make_head(**{"n_features": 3, "n_classes": 2} | change)
+
+
+def test_last_layer_needs_a_linear_layer():
+    with pytest.raises(TypeError, match="no linear layer"):
+        last_layer(nn.Sequential(nn.ReLU()))
