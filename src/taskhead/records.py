@@ -79,7 +79,8 @@ def append(
 ) -> None:
     """Write rows to the table and the session to its provenance file, each atomically.
 
-    A row takes the place of an earlier one with the same key. Writers in other processes wait their turn.
+    A row takes the place of an earlier one with the same key. Writers in other processes wait
+    their turn.
 
     Parameters
     ----------
