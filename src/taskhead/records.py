@@ -1,6 +1,6 @@
 """Results tables: append rows atomically, load them with a schema check, keep their provenance."""
 
-import io
+import csv
 import json
 import os
 import platform
@@ -19,6 +19,11 @@ Columns = Mapping[str, type]
 Row = Mapping[str, Any]
 
 _DTYPES = {str: "string", int: "int64", float: "float64"}
+_PARSE = {
+    str: lambda text: text or None,
+    int: int,
+    float: lambda text: float(text or "nan"),
+}
 
 
 def table_path(results: Path, study: str, setting: str) -> Path:
@@ -40,38 +45,9 @@ def load(path: Path, columns: Columns) -> pd.DataFrame:
     ValueError
         If the file is cut off or has another schema; the file is left as it is.
     """
-    if not path.exists():
-        return pd.DataFrame(
-            {name: pd.Series(dtype=_DTYPES[kind]) for name, kind in columns.items()}
-        )
-    text = path.read_text(encoding="utf-8")
-    remedy = "move the file away, or restore it, and run again"
-    if not text.endswith("\n"):
-        raise ValueError(f"results file {path} is cut off in its last line; {remedy}")
-    header, *lines = text.splitlines()
-    if header.split(",") != list(columns):
-        missing = [name for name in columns if name not in header.split(",")]
-        surplus = [name for name in header.split(",") if name not in columns]
-        raise ValueError(
-            f"results file {path} has another schema: missing columns {missing}, unknown columns "
-            f"{surplus}; valid in this order: {', '.join(columns)}; {remedy}"
-        )
-    for number, line in enumerate(lines, start=2):
-        if line.count(",") != len(columns) - 1:
-            raise ValueError(
-                f"results file {path}, line {number} has {line.count(',') + 1} of {len(columns)} "
-                f"values; {remedy}"
-            )
-    try:
-        return pd.read_csv(
-            io.StringIO(text),
-            dtype={name: _DTYPES[kind] for name, kind in columns.items()},
-            float_precision="round_trip",
-        )
-    except ValueError as error:
-        raise ValueError(
-            f"results file {path} holds a value of a wrong type: {error}; {remedy}"
-        ) from None
+    rows = _read(path, columns) if path.exists() else []
+    table = pd.DataFrame(rows, columns=list(columns))
+    return table.astype({name: _DTYPES[kind] for name, kind in columns.items()})
 
 
 def append(
@@ -106,8 +82,10 @@ def append(
         table = pd.concat([load(path, columns), new]) if path.exists() else new
         places = table[list(key)].drop_duplicates()
         table = places.merge(table.drop_duplicates(list(key), keep="last"), on=list(key))
+        sessions = _count_rows(load_provenance(path), session, len(rows))
         _replace(path, table[list(columns)].to_csv(index=False, lineterminator="\n"))
-        _count_rows(path.with_suffix(".json"), session, len(rows))
+        provenance = json.dumps({"sessions": sessions}, indent=1) + "\n"
+        _replace(path.with_suffix(".json"), provenance)
 
 
 def load_provenance(path: Path) -> list[dict[str, Any]]:
@@ -116,7 +94,8 @@ def load_provenance(path: Path) -> list[dict[str, Any]]:
     if not provenance.exists():
         return []
     try:
-        return json.loads(provenance.read_text(encoding="utf-8"))["sessions"]
+        sessions = json.loads(provenance.read_text(encoding="utf-8"))["sessions"]
+        return [dict(session) for session in sessions]
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"provenance file {provenance} is damaged; move it away") from None
 
@@ -178,6 +157,41 @@ def select(table: pd.DataFrame, wanted: Sequence[Row], key: Sequence[str]) -> pd
     return index.merge(table, on=list(key), how="inner", validate="one_to_one")[table.columns]
 
 
+def _read(path: Path, columns: Columns) -> list[list[str | int | float | None]]:
+    remedy = "move the file away, or restore it, and run again"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"results file {path} is no text: {error}; {remedy}") from None
+    if not text.endswith("\n"):
+        raise ValueError(f"results file {path} is cut off in its last line; {remedy}")
+    header, *lines = csv.reader(text.splitlines())
+    if header != list(columns):
+        missing = [name for name in columns if name not in header]
+        surplus = [name for name in header if name not in columns]
+        raise ValueError(
+            f"results file {path} has another schema: missing columns {missing}, unknown columns "
+            f"{surplus}; valid in this order: {', '.join(columns)}; {remedy}"
+        )
+    rows = []
+    for number, line in enumerate(lines, start=2):
+        if len(line) != len(columns):
+            raise ValueError(
+                f"results file {path}, line {number} has {len(line)} of {len(columns)} values; "
+                f"{remedy}"
+            )
+        try:
+            rows.append(
+                [_PARSE[kind](text) for kind, text in zip(columns.values(), line, strict=True)]
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"results file {path}, line {number} holds a value of a wrong type: {error}; "
+                f"{remedy}"
+            ) from None
+    return rows
+
+
 def _replace(path: Path, text: str) -> None:
     temporary = path.with_suffix(path.suffix + ".new")
     with temporary.open("w", encoding="utf-8") as file:
@@ -187,12 +201,11 @@ def _replace(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def _count_rows(path: Path, session: Row, n_rows: int) -> None:
-    sessions = load_provenance(path)
+def _count_rows(sessions: list[dict[str, Any]], session: Row, n_rows: int) -> list[dict[str, Any]]:
     if not sessions or {**sessions[-1], "rows": 0} != {**session, "rows": 0}:
         sessions.append({**session, "rows": 0})
     sessions[-1]["rows"] += n_rows
-    _replace(path, json.dumps({"sessions": sessions}, indent=1) + "\n")
+    return sessions
 
 
 def _commit() -> str | None:

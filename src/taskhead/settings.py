@@ -71,7 +71,7 @@ DIGITS = NetworkSetting(
     ),
     init_scale=3.0,
     hp_lr=0.05,
-    ft_lr=0.02,
+    ft_lr=0.01,
     weight_decay=5e-4,
     batch_size=32,
     rates_reason="of the finetuning rates at which no run of the rate search diverged, the "

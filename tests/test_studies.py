@@ -1,0 +1,259 @@
+"""Studies: complete grids, identical resumption, and diverged runs that stay diverged."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from taskhead import claims, figures, records, studies
+from taskhead.adaptation import measure
+from taskhead.backbones import extract_features
+from taskhead.energy import average_initial_energy
+from taskhead.finetuning import finetune
+from taskhead.heads import make_head
+from taskhead.presets import load_preset
+from taskhead.pretraining import pretrained_backbone
+from taskhead.probing import probe_head
+from taskhead.settings import DIGITS, SETTINGS, get_setting
+from taskhead.studies import STUDIES, load_or_run, run
+
+GRIDS = [(study, setting) for study, kind in STUDIES.items() for setting in kind.settings]
+SWEEP = {"setting": "digits", "preset": "smoke", "device": "cpu"}
+
+
+def load(results: Path, study: str, setting: str) -> pd.DataFrame:
+    return records.load(records.table_path(results, study, setting), STUDIES[study].columns)
+
+
+def plan(study: str, setting: str) -> list[dict]:
+    scale = load_preset("smoke").scale(study, setting)
+    return STUDIES[study].plan(get_setting(setting), "smoke", scale)
+
+
+def without_time(table: pd.DataFrame) -> pd.DataFrame:
+    return table.drop(columns="wall_s", errors="ignore")
+
+
+@pytest.fixture
+def results(smoke_results: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(smoke_results, tmp_path / "results")
+
+
+@pytest.fixture
+def forbid_computing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compute(*_) -> Iterator[list]:
+        pytest.fail("something was computed")
+
+    for name, study in STUDIES.items():
+        monkeypatch.setitem(STUDIES, name, replace(study, compute=compute))
+
+
+@pytest.mark.parametrize(("study", "setting"), GRIDS)
+def test_every_run_of_the_grid_has_one_complete_row(smoke_results: Path, study: str, setting: str):
+    table, key = load(smoke_results, study, setting), list(STUDIES[study].key)
+    assert table[key].to_dict("records") == [{k: r[k] for k in key} for r in plan(study, setting)]
+    assert not table.isna().any().any()
+    assert np.isfinite(table.select_dtypes("number")).all().all()
+    if "status" in table:
+        assert set(table["status"]) == {"done"}
+
+
+def test_columns_of_the_energy_sweep_are_those_promised():
+    promised = """setting preset seed tau eps head_depth init_scale bn_mode status aie head_norm
+        probe_train_accuracy probe_train_loss probe_val_accuracy euclidean cosine dot norm z0_norm
+        val_accuracy test_accuracy test_loss wall_s"""
+    assert set(promised.split()) <= set(STUDIES["energy_sweep"].columns)
+
+
+@pytest.mark.parametrize(("study", "setting"), GRIDS)
+def test_second_run_computes_nothing(results: Path, forbid_computing, study: str, setting: str):
+    path = records.table_path(results, study, setting)
+    before = path.read_bytes(), path.with_suffix(".json").read_bytes()
+    again = run(study, setting=setting, preset="smoke", results=results)
+    pd.testing.assert_frame_equal(again, load(results, study, setting))
+    assert (path.read_bytes(), path.with_suffix(".json").read_bytes()) == before
+
+
+@pytest.mark.parametrize(("study", "setting"), GRIDS)
+def test_resumed_table_is_the_uninterrupted_one(
+    results: Path, smoke_results: Path, study: str, setting: str
+):
+    path = records.table_path(results, study, setting)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[: len(lines) // 2]))
+    returned = run(study, setting=setting, preset="smoke", results=results, device="cpu")
+    whole = without_time(load(smoke_results, study, setting))
+    pd.testing.assert_frame_equal(without_time(returned), whole, check_exact=True)
+    pd.testing.assert_frame_equal(
+        without_time(load(results, study, setting)), whole, check_exact=True
+    )
+
+
+def test_row_of_the_sweep_is_what_the_library_computes_call_by_call(smoke_results: Path):
+    table = load(smoke_results, "energy_sweep", "digits")
+    row = table[(table["seed"] == 1) & (table["tau"] == 16)].iloc[0]
+    task, backbone = DIGITS.load_task(1), pretrained_backbone(DIGITS, "cpu")
+    z0, z0_val = (extract_features(backbone, part.images) for part in (task.train, task.val))
+    head = make_head(DIGITS.n_features, task.n_classes, seed=1)
+    (snapshot,) = probe_head(
+        z0, task.train.labels, head, taus=[16], lr=DIGITS.hp_lr, batch_size=32, seed=1
+    )
+    tuned = finetune(
+        backbone,
+        snapshot.head,
+        task,
+        epochs=2,
+        backbone_lr=DIGITS.ft_lr,
+        head_lr=DIGITS.ft_lr,
+        weight_decay=DIGITS.weight_decay,
+        batch_size=DIGITS.batch_size,
+        seed=1,
+    )
+    zT_val = extract_features(tuned.backbone, task.val.images)
+    assert row["aie"] == average_initial_energy(snapshot.head(z0).detach(), task.train.labels)
+    assert row["head_norm"] == snapshot.head_norm
+    assert row["test_accuracy"] == tuned.test_accuracy
+    for name, value in vars(measure(z0_val, zT_val)).items():
+        assert row[name] == value, name
+
+
+def test_toy_tables_keep_what_the_linear_model_conserves(smoke_results: Path):
+    toy = load(smoke_results, "toy_linear", "toy")
+    assert toy["drift"].max() < 1e-6
+    assert toy["final_residual"].max() < 1e-6
+    unprobed, probed = (toy.loc[toy["tau"] == tau, "aie"].mean() for tau in (0, 64))
+    assert probed < unprobed
+    lazy = load(smoke_results, "lazy_limit", "toy")
+    gap = (lazy["euclidean"] - lazy["lazy_euclidean"]).abs().groupby(lazy["head_norm"]).max()
+    assert gap.loc[40.0] < gap.loc[5.0] / 20
+
+
+def test_projected_features_start_in_one_place_for_every_tau(smoke_results: Path):
+    table = load(smoke_results, "feature_geometry", "digits")
+    assert table.groupby("sample")[["z0_x", "z0_y", "label"]].nunique().max().max() == 1
+    assert table[["z0_x", "z0_y"]].std().is_monotonic_decreasing
+    assert table.groupby("tau")["zT_x"].sum().nunique() == table["tau"].nunique()
+
+
+def test_other_seeds_take_the_place_of_the_presets(tmp_path: Path):
+    grid = {"setting": "toy", "preset": "smoke", "results": tmp_path}
+    table = run("toy_linear", seeds=[5], **grid)
+    assert set(table["seed"]) == {5}
+    both = run("toy_linear", seeds=[6, 5], **grid)
+    assert both["seed"].unique().tolist() == [6, 5]
+    pd.testing.assert_frame_equal(both[both["seed"] == 5].reset_index(drop=True), table)
+
+
+def test_recomputed_rows_replace_their_predecessors(results: Path, smoke_results: Path):
+    path = records.table_path(results, "toy_linear", "toy")
+    table = load(results, "toy_linear", "toy").assign(aie=-1.0)
+    table.to_csv(path, index=False)
+    again = run("toy_linear", setting="toy", preset="smoke", results=results, recompute=True)
+    before = without_time(load(smoke_results, "toy_linear", "toy"))
+    pd.testing.assert_frame_equal(without_time(again), before, check_exact=True)
+    pd.testing.assert_frame_equal(load(results, "toy_linear", "toy"), again)
+    assert [session["rows"] for session in records.load_provenance(path)][-1] == len(again)
+
+
+def test_recorded_results_serve_and_do_not_change(
+    results: Path, forbid_computing, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setattr(records, "recorded_folder", lambda: results)
+    monkeypatch.chdir(tmp_path)
+    path = records.table_path(results, "energy_sweep", "digits")
+    before = path.read_bytes()
+    table, where = load_or_run("energy_sweep", **SWEEP)
+    assert where == path
+    assert path.read_bytes() == before
+    pd.testing.assert_frame_equal(table, load(results, "energy_sweep", "digits"))
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("options", [{}, {"recompute": True}, {"results": "elsewhere"}])
+def test_what_is_not_recorded_is_computed_elsewhere(
+    results: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: dict
+):
+    monkeypatch.setattr(records, "recorded_folder", lambda: results)
+    monkeypatch.chdir(tmp_path)
+    path = records.table_path(results, "toy_linear", "toy")
+    if not options:
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    before = path.read_bytes()
+    table, where = load_or_run("toy_linear", setting="toy", preset="smoke", **options)
+    assert where == Path(options.get("results", "runs")) / "toy_linear" / "toy.csv"
+    assert len(load(where.parents[1], "toy_linear", "toy")) == len(table)
+    assert path.read_bytes() == before
+
+
+AFTER_FINETUNING = ["euclidean", "cosine", "dot", "norm", "z0_norm", "test_accuracy", "test_loss"]
+OF_PROBING = ["aie", "head_norm", "probe_train_loss", "probe_val_accuracy"]
+
+
+def test_run_that_diverges_in_finetuning_has_no_measures_of_it(tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(SETTINGS, "digits", replace(DIGITS, ft_lr=1e20))
+    table = run("energy_sweep", results=tmp_path, seeds=[0], **SWEEP)
+    assert set(table["status"]) == {"diverged"}
+    assert table[AFTER_FINETUNING].isna().all().all()
+    assert table[OF_PROBING].notna().all().all()
+    with pytest.raises(FloatingPointError, match="the run with tau = 0 diverged"):
+        run("feature_geometry", results=tmp_path, **SWEEP)
+
+
+def test_run_that_diverges_in_probing_spares_those_probed_less(tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(SETTINGS, "digits", replace(DIGITS, hp_lr=1e38))
+    table = run("energy_sweep", results=tmp_path, seeds=[0], **SWEEP)
+    assert table["status"].tolist() == ["done", "diverged", "diverged"]
+    assert table.loc[1:, [*OF_PROBING, *AFTER_FINETUNING]].isna().all().all()
+
+
+@pytest.fixture
+def some_diverged(results: Path) -> Path:
+    """Make the run with the most energy of one seed a diverged one."""
+    path = records.table_path(results, "energy_sweep", "digits")
+    table = load(results, "energy_sweep", "digits")
+    lost = (table["seed"] == 1) & (table["tau"] == 0)
+    table.loc[lost, "status"] = "diverged"
+    table.loc[lost, [*AFTER_FINETUNING, "val_accuracy"]] = np.nan
+    table.to_csv(path, index=False)
+    return results
+
+
+def test_diverged_run_is_not_computed_again(some_diverged: Path, forbid_computing):
+    table = run("energy_sweep", results=some_diverged, **SWEEP)
+    assert table["status"].tolist().count("diverged") == 1
+
+
+def test_claims_and_figures_leave_diverged_runs_out(some_diverged: Path):
+    table = load(some_diverged, "energy_sweep", "digits")
+    kept = table[table["tau"] != 0]
+    pd.testing.assert_frame_equal(claims.feature_trends(table), claims.feature_trends(kept))
+    pd.testing.assert_frame_equal(claims.best_in_between(table), claims.best_in_between(kept))
+    for draw in (figures.overview, figures.adaptation_against_energy):
+        draw(table).canvas.draw()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"study": "energy"}, "unknown study 'energy'; valid: toy_linear, lazy_limit, "),
+        ({"setting": "toy"}, "unknown setting of energy_sweep 'toy'; valid: digits"),
+        ({"preset": "big"}, "unknown preset 'big'; valid: smoke, laptop, gpu"),
+        ({"device": "tpu"}, "unknown device 'tpu'; valid: auto, cuda, mps, cpu"),
+    ],
+)
+def test_unknown_name_lists_the_valid_ones(tmp_path: Path, change: dict, message: str):
+    given = {"study": "energy_sweep", **SWEEP} | change
+    for compute in (run, load_or_run):
+        with pytest.raises(ValueError, match=message):
+            compute(given["study"], **{k: v for k, v in given.items() if k != "study"})
+    assert not list(tmp_path.iterdir())
+
+
+def test_auto_is_a_device_that_is_there():
+    assert torch.zeros(1, device=studies.choose_device("auto")).sum() == 0
+    assert studies.choose_device("cpu") == torch.device("cpu")
