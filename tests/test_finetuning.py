@@ -202,5 +202,5 @@ def test_bad_data_in_any_split_is_refused_before_training(
 
 def test_single_class_is_refused(task: Task, network):
     single = replace(task, train=task.train[task.train.labels == 1])
-    with pytest.raises(ValueError, match="all 8 labels are 1; .* at least two classes"):
+    with pytest.raises(ValueError, match=r"all 8 labels are 1; .* at least two classes"):
         finetune(*network, single, **RATES)

@@ -70,7 +70,7 @@ def test_file_that_does_not_fit_is_named_with_its_entry(
     assert old in SMOKE
     (tmp_path / "smoke.yaml").write_text(SMOKE.replace(old, new))
     monkeypatch.setattr(presets, "folder", lambda: tmp_path)
-    with pytest.raises(ValueError, match="preset file smoke.yaml") as caught:
+    with pytest.raises(ValueError, match=r"preset file smoke\.yaml") as caught:
         load_preset("smoke")
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)

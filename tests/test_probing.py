@@ -102,7 +102,7 @@ def test_energy_falls_on_separable_features():
 
 
 def test_divergence_is_an_error_that_names_tau(data):
-    with pytest.raises(FloatingPointError, match="probing diverged before tau = 5.*lower lr"):
+    with pytest.raises(FloatingPointError, match=r"diverged before tau = 5 .*lower lr"):
         probe_head(*data, make_head(6, 3), taus=[0, 5], lr=1e38)
 
 

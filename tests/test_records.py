@@ -79,9 +79,14 @@ def test_only_table_provenance_and_lock_are_left(append: Append):
 def test_crash_while_writing_leaves_the_old_table(append: Append, monkeypatch: pytest.MonkeyPatch):
     path = append(1.0)
     before = path.read_bytes()
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk is full"):
-        patch.setattr(records.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk is full")))
-        append(2.0, seed=1)
+
+    def full_disk(_: int) -> None:
+        raise OSError("disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records.os, "fsync", full_disk)
+        with pytest.raises(OSError, match="disk is full"):
+            append(2.0, seed=1)
     assert path.read_bytes() == before
     append(3.0, seed=1)
     assert values(path) == [1.0, 3.0]

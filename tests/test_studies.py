@@ -85,7 +85,7 @@ def test_resumed_table_is_the_uninterrupted_one(
 ):
     path = records.table_path(results, study, setting)
     lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(lines[: len(lines) // 2]))
+    path.write_text("".join(lines[: 1 + len(lines) // 2]))
     returned = run(study, setting=setting, preset="smoke", results=results, device="cpu")
     whole = without_time(load(smoke_results, study, setting))
     pd.testing.assert_frame_equal(without_time(returned), whole, check_exact=True)
@@ -94,14 +94,43 @@ def test_resumed_table_is_the_uninterrupted_one(
     )
 
 
+def test_rows_of_a_batch_that_is_cut_agree_to_the_tolerance_of_the_flow(
+    results: Path, smoke_results: Path
+):
+    path = records.table_path(results, "toy_linear", "toy")
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:9]))
+    returned = run("toy_linear", setting="toy", preset="smoke", results=results)
+    whole = without_time(load(smoke_results, "toy_linear", "toy"))
+    pd.testing.assert_frame_equal(without_time(returned), whole, rtol=1e-6, atol=1e-7)
+
+
+def test_features_of_more_samples_are_added_to_those_that_are_there(
+    results: Path, smoke_results: Path
+):
+    path, whole = (
+        records.table_path(folder, "feature_geometry", "digits")
+        for folder in (results, smoke_results)
+    )
+    table = load(results, "feature_geometry", "digits")
+    table[table["sample"] < 150].to_csv(path, index=False)
+    returned = run("feature_geometry", results=results, **SWEEP)
+    assert returned.to_csv(index=False) == whole.read_text()
+
+
 def test_row_of_the_sweep_is_what_the_library_computes_call_by_call(smoke_results: Path):
     table = load(smoke_results, "energy_sweep", "digits")
     row = table[(table["seed"] == 1) & (table["tau"] == 16)].iloc[0]
     task, backbone = DIGITS.load_task(1), pretrained_backbone(DIGITS, "cpu")
     z0, z0_val = (extract_features(backbone, part.images) for part in (task.train, task.val))
-    head = make_head(DIGITS.n_features, task.n_classes, seed=1)
+    head = make_head(DIGITS.n_features, task.n_classes, init_scale=DIGITS.init_scale, seed=1)
     (snapshot,) = probe_head(
-        z0, task.train.labels, head, taus=[16], lr=DIGITS.hp_lr, batch_size=32, seed=1
+        z0,
+        task.train.labels,
+        head,
+        taus=[16],
+        lr=DIGITS.hp_lr,
+        batch_size=DIGITS.batch_size,
+        seed=1,
     )
     tuned = finetune(
         backbone,

@@ -39,7 +39,13 @@ def feature_trends(table: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         One row per measure: claim, values at least, peak and greatest energy (means over seeds),
         AIE at the peak, the statistic that decides with its half width, and the verdict.
+
+    Raises
+    ------
+    ValueError
+        If no tau is left.
     """
+    table = _without_diverged(table)
     by_tau = {name: _seeds_by_tau(table, name) for name in ("aie", *TRENDS)}
     aie = by_tau["aie"].mean().sort_values()
     rows = []
@@ -77,7 +83,8 @@ def best_in_between(table: pd.DataFrame) -> pd.DataFrame:
 
     The tau with the highest mean validation accuracy is chosen; its test accuracy is compared with
     that of the first and the last tau, paired over seeds. The claim holds if the chosen tau lies
-    inside the grid and both differences have a 95 percent confidence interval above zero.
+    inside the grid and both differences have a 95 percent confidence interval above zero. Diverged
+    runs are treated as in `feature_trends`.
 
     Returns
     -------
@@ -85,6 +92,7 @@ def best_in_between(table: pd.DataFrame) -> pd.DataFrame:
         One row per end of the grid: chosen tau, its AIE and test accuracy, the end's tau and test
         accuracy, the mean difference, its half width, and the verdict on this comparison.
     """
+    table = _without_diverged(table)
     test, aie = _seeds_by_tau(table, "test_accuracy"), _seeds_by_tau(table, "aie")
     chosen = _seeds_by_tau(table, "val_accuracy").mean().idxmax()
     rows = []
@@ -128,6 +136,14 @@ def rate_choice(table: pd.DataFrame) -> pd.DataFrame:
     best = stable.nlargest(1, "val_accuracy")
     enough = stable["val_accuracy"] >= float((best["val_accuracy"] - best["standard_error"]).sum())
     return rates.assign(chosen=rates.index == stable.index[enough].min())
+
+
+def _without_diverged(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of every tau at which no seed diverged."""
+    kept = table[~table["tau"].isin(table.loc[table["status"] == "diverged", "tau"])]
+    if kept.empty:
+        raise ValueError("at every tau some seed diverged; lower ft_lr or hp_lr of the setting")
+    return kept
 
 
 def _seeds_by_tau(table: pd.DataFrame, column: str) -> pd.DataFrame:

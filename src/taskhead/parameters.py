@@ -37,6 +37,8 @@ def check_parameters(namespace: Mapping[str, Any], **expected: type) -> None:
     for name in given:
         check_choice("parameter", name, expected)
     for name, kind in expected.items():
+        if name not in given:
+            raise ValueError(f"parameter {name} is missing; expected: {', '.join(expected)}")
         value = given[name]
         if type(value) is not kind:
             raise TypeError(
@@ -53,8 +55,8 @@ def execute_notebook(notebook: Path, output: Path, parameters: Mapping[str, str]
     Raises
     ------
     ValueError
-        If papermill is missing, the notebook does not exist, a parameter is unknown or a value
-        is not valid YAML.
+        If papermill is missing, the notebook does not exist, a parameter is unknown, a value is
+        not valid YAML, or a cell raises; the executed part is in `output` then.
     """
     try:
         import papermill
@@ -69,4 +71,10 @@ def execute_notebook(notebook: Path, output: Path, parameters: Mapping[str, str]
         values = {name: yaml.safe_load(value) for name, value in parameters.items()}
     except yaml.YAMLError as error:
         raise ValueError(f"a parameter's value is not valid YAML: {error}") from None
-    papermill.execute_notebook(notebook, output, values)
+    try:
+        papermill.execute_notebook(notebook, output, values)
+    except papermill.PapermillExecutionError as error:
+        raise ValueError(
+            f"{notebook.name} stopped in cell [{error.exec_count}] with {error.ename}: "
+            f"{error.evalue}"
+        ) from None

@@ -30,9 +30,10 @@ def pretrained_backbone(setting: NetworkSetting, device: torch.device | str) -> 
     if path.exists():
         try:
             backbone.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        except (RuntimeError, TypeError, EOFError, pickle.UnpicklingError) as error:
+            reason = str(error).partition("\n")[0]
             raise ValueError(
-                f"checkpoint {path} is damaged ({error}); delete it and run again"
+                f"checkpoint {path} is damaged ({reason}); delete it and run again"
             ) from None
     else:
         backbone = pretrain(setting, device)

@@ -123,10 +123,19 @@ def caption(table: pd.DataFrame, path: Path, *, spread: str = BANDS) -> str:
     """Return one line under a figure: number of seeds, preset, date, hardware and version.
 
     `spread` says how the figure shows the seeds; it is left out where there is one.
+
+    Raises
+    ------
+    ValueError
+        If the provenance beside the table does not tell who computed it.
     """
     seeds, preset = table["seed"].nunique(), table["preset"].iloc[0]
     shown = f"n = {seeds} seeds; {spread}" if seeds > 1 else "n = 1 seed"
-    last = next(s for s in reversed(load_provenance(path)) if s["preset"] == preset)
+    sessions = [session for session in load_provenance(path) if session["preset"] == preset]
+    if not sessions:
+        provenance = path.with_suffix(".json")
+        raise ValueError(f"{provenance} has no session of preset {preset}; restore it")
+    last = sessions[-1]
     return (
         f"*{shown}; preset {preset}; computed {last['started'][:10]} on {last['device']} "
         f"with taskhead {last['taskhead']}.*"

@@ -116,6 +116,7 @@ def run(
     kind, torch_device = STUDIES[study], choose_device(device)
     path = records.table_path(Path(results), study, setting)
     table = records.load(path, kind.columns)
+    records.load_provenance(path)  # damaged, it must not cost the rows computed below
     pending = plan if recompute else records.missing_keys(plan, table, kind.key)
     if pending:
         scale = load_preset(preset).scale(study, setting, seeds=seeds)

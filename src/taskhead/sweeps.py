@@ -1,8 +1,9 @@
 """Runs of a network setting: head probing, then finetuning, then what one run records."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, product
 from typing import Any
 
@@ -148,9 +149,10 @@ def compute_feature_geometry(
     FloatingPointError
         If a run diverges.
     """
-    samples = {row["sample"]: None for row in rows}
-    runs = [{name: row[name] for name in _RUN_COLUMNS} for row in rows if row["sample"] == 0]
-    for done in _probe_and_finetune(setting, runs, device):
+    groups = groupby(rows, lambda row: {name: row[name] for name in _RUN_COLUMNS})
+    pending = [(run, [row["sample"] for row in group]) for run, group in groups]
+    outcomes = _probe_and_finetune(setting, [run for run, _ in pending], device)
+    for done, (_, samples) in zip(outcomes, pending, strict=True):
         if done.snapshot is None or done.result is None:
             raise FloatingPointError(f"the run with tau = {done.run['tau']} diverged; lower ft_lr")
         if max(samples) >= len(done.z0):
@@ -209,23 +211,21 @@ def _probe_and_finetune(
             init_scale=first["init_scale"],
             seed=first["seed"],
         )
-        try:
-            snapshots = probe_head(
-                extract_features(backbone, task.train.images),
-                task.train.labels,
-                head,
-                taus=[run["tau"] for run in same_head],
-                lr=first["hp_lr"],
-                eps=first["eps"],
-                batch_size=setting.batch_size,
-                val=(z0, labels),
-                seed=first["seed"],
-            )
-        except FloatingPointError:
-            for run in same_head:
+        probe = partial(
+            probe_head,
+            extract_features(backbone, task.train.images),
+            task.train.labels,
+            head,
+            lr=first["hp_lr"],
+            eps=first["eps"],
+            batch_size=setting.batch_size,
+            val=(z0, labels),
+            seed=first["seed"],
+        )
+        for run, snapshot in zip(same_head, _snapshots(probe, same_head), strict=True):
+            if snapshot is None:
                 yield _Done(run, None, None, z0, z0, labels, None)
-            continue
-        for run, snapshot in zip(same_head, snapshots, strict=True):
+                continue
             start = time.perf_counter()
             try:
                 result = finetune(
@@ -245,3 +245,14 @@ def _probe_and_finetune(
                 result, zT = None, z0
             wall_s = time.perf_counter() - start
             yield _Done(run, snapshot, result, z0, zT, labels, wall_s)
+
+
+def _snapshots(probe: Callable[..., list[Snapshot]], runs: Sequence[Row]) -> list[Snapshot | None]:
+    """Return the snapshot of every run, None from the first tau at which probing has diverged."""
+    taus = [run["tau"] for run in runs]
+    for reached in range(len(taus), 0, -1):
+        try:
+            return [*probe(taus=taus[:reached]), *[None] * (len(taus) - reached)]
+        except FloatingPointError:
+            continue
+    return [None] * len(taus)

@@ -1,0 +1,123 @@
+"""Verdicts: what holds, what does not, and what is not shown, on tables whose truth is known."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from taskhead.claims import best_in_between, feature_trends, interval, rate_choice
+
+TAUS = [0, 1, 4, 16, 64]
+ENERGY = dict(zip(TAUS, [0.9, 0.7, 0.5, 0.3, 0.1], strict=True))
+MEASURES = ["euclidean", "cosine", "dot", "norm"]
+
+
+def table(noise: float = 0.01, *, seeds: int = 5, **curves) -> pd.DataFrame:
+    """Return an energy sweep in which each measure is a function of energy, plus noise."""
+    rng = np.random.default_rng(0)
+    claimed = {
+        "euclidean": lambda e: 2 * e,
+        "cosine": lambda e: 1 - e / 2,
+        "dot": lambda e: e * (1 - e),
+        "norm": lambda e: e * (1.2 - e),
+        "val_accuracy": lambda e: 0.9 - (e - 0.5) ** 2,
+        "test_accuracy": lambda e: 0.9 - (e - 0.5) ** 2,
+    } | curves
+    return pd.DataFrame(
+        {"seed": seed, "tau": tau, "status": "done", "aie": energy}
+        | {name: curve(energy) + noise * rng.normal() for name, curve in claimed.items()}
+        for seed in range(seeds)
+        for tau, energy in ENERGY.items()
+    )
+
+
+def verdicts(data: pd.DataFrame) -> list[str]:
+    return feature_trends(data)["verdict"].loc[MEASURES].tolist()
+
+
+def test_interval_is_students():
+    mean, half = interval([1.0, 2.0, 3.0, 4.0])
+    assert mean == 2.5
+    assert half == pytest.approx(3.182446 * math.sqrt(5 / 3) / 2, rel=1e-6)
+    assert interval([2.0])[0] == 2.0
+    assert math.isnan(interval([2.0])[1])
+
+
+def test_claimed_trends_hold():
+    trends = feature_trends(table())
+    assert verdicts(table()) == ["holds"] * 4
+    assert trends.loc["dot", "AIE at peak"] == pytest.approx(0.5)
+    assert trends.loc["euclidean", "at least energy"] < trends.loc["euclidean", "at peak"]
+
+
+def test_opposite_trends_are_not_shown():
+    opposite = table(
+        euclidean=lambda e: -e, cosine=lambda e: e, dot=lambda e: (e - 0.5) ** 2, norm=lambda e: -e
+    )
+    assert verdicts(opposite) == ["not shown"] * 4
+
+
+@pytest.mark.parametrize("curve", [lambda e: e, lambda e: -e], ids=["rise only", "fall only"])
+def test_half_of_a_rise_and_fall_is_not_the_claim(curve):
+    assert verdicts(table(dot=curve, norm=curve)) == ["holds", "holds", "not shown", "not shown"]
+
+
+def test_noise_and_a_single_seed_show_nothing():
+    flat = dict.fromkeys(MEASURES, lambda e: 0.0)
+    assert verdicts(table(noise=1.0, **flat)) == ["not shown"] * 4
+    assert verdicts(table(seeds=1)) == ["not shown"] * 4
+
+
+def test_mild_probing_that_wins_on_both_sides_holds():
+    verdict = best_in_between(table(noise=0.001))
+    assert verdict["chosen tau"].tolist() == [4, 4]
+    assert verdict["compared with tau"].tolist() == [0, 64]
+    assert verdict["verdict"].tolist() == ["holds", "holds"]
+    assert verdict["difference"].tolist() == pytest.approx([0.16, 0.16], abs=0.005)
+
+
+def test_choice_is_made_on_validation_and_judged_on_test():
+    misled = table(noise=0.001, val_accuracy=lambda e: e)
+    verdict = best_in_between(misled)
+    assert verdict["chosen tau"].tolist() == [0, 0]
+    assert verdict["verdict"].tolist() == ["not shown", "not shown"]
+    one_sided = best_in_between(table(noise=0.001, test_accuracy=lambda e: e))
+    assert one_sided["verdict"].tolist() == ["not shown", "holds"]
+
+
+def test_table_in_which_every_tau_diverged_is_refused():
+    data = table()
+    data.loc[data["seed"] == 2, "status"] = "diverged"
+    for judge in (feature_trends, best_in_between):
+        with pytest.raises(ValueError, match="at every tau some seed diverged"):
+            judge(data)
+
+
+def rates(accuracy: dict[float, list[float]], diverged: float | None = None) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "ft_lr": lr,
+            "seed": seed,
+            "tau": 0,
+            "status": "diverged" if lr == diverged and seed == 0 else "done",
+            "val_accuracy": math.nan if lr == diverged and seed == 0 else value,
+        }
+        for lr, values in accuracy.items()
+        for seed, value in enumerate(values)
+    )
+
+
+def test_smallest_rate_within_one_standard_error_of_the_best_is_chosen():
+    accuracy = {0.01: [0.5, 0.5, 0.5], 0.02: [0.78, 0.8, 0.82], 0.03: [0.79, 0.81, 0.83]}
+    choice = rate_choice(rates(accuracy))
+    assert choice["chosen"].tolist() == [False, True, False]
+    assert choice["runs"].tolist() == [3, 3, 3]
+    assert choice.loc[0.02, "standard_error"] == pytest.approx(0.02 / math.sqrt(3))
+
+
+def test_rate_at_which_a_run_diverged_is_not_chosen():
+    accuracy = {0.01: [0.5, 0.6], 0.02: [0.9, 0.9]}
+    choice = rate_choice(rates(accuracy, diverged=0.02))
+    assert choice["diverged"].tolist() == [0, 1]
+    assert choice["chosen"].tolist() == [True, False]
