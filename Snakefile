@@ -70,9 +70,10 @@ rule notebook:
         lambda wildcards: tables(*NOTEBOOKS[wildcards.name]),
     output:
         f"{EXECUTED}/{{name}}.ipynb",
+    params:
+        results=lambda wildcards: f"-p results {RUNS}" if NOTEBOOKS[wildcards.name] else "",
     shell:
-        "{BIN:q}/papermill {input[0]} {output} --no-progress-bar"
-        " -p preset {PRESET} -p results {RUNS}"
+        "{BIN:q}/papermill {input[0]} {output} --no-progress-bar -p preset {PRESET} {params.results}"
 
 
 rule stage:

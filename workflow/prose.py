@@ -11,7 +11,7 @@ def numbers(results: Path, preset: str) -> dict[str, str]:
     """Compute the numbers that pages write as ``{{ name }}``."""
     sweep = _table("energy_sweep", results, preset)
     trends = claims.feature_trends(sweep)
-    first, last = claims.best_in_between(sweep).to_dict("records")
+    comparison = claims.best_in_between(sweep)
     by_tau = sweep.groupby("tau")[["aie", "euclidean"]].mean()
     search = records.table_path(records.recorded_folder(), "rate_search", "digits")
     rates = claims.rate_choice(records.load(search, studies.STUDIES["rate_search"].columns))
@@ -27,9 +27,10 @@ def numbers(results: Path, preset: str) -> dict[str, str]:
             f"{name}_verdict": "**holds**" if row["verdict"] == "holds" else "is **not shown**"
             for name, row in trends.iterrows()
         },
-        "tau_chosen": str(first["chosen tau"]),
-        **_gain("gain_first", first),
-        **_gain("gain_last", last),
+        "tau_chosen": str(comparison["chosen tau"].iloc[0]),
+        "accuracy": " ".join(claims.sentences(comparison)),
+        "in_between": "The claim that the optimum lies in between "
+        + ("**holds**." if (comparison["verdict"] == "holds").all() else "is **not shown** here."),
         "rate_table": rates.round(4).to_markdown(),
     }
 
@@ -41,10 +42,3 @@ def draw_main_figure(results: Path, preset: str, target: Path) -> None:
 
 def _table(study: str, results: Path, preset: str) -> pd.DataFrame:
     return studies.load_or_run(study, setting="digits", preset=preset, results=results)[0]
-
-
-def _gain(name: str, comparison: dict) -> dict[str, str]:
-    return {
-        name: f"{100 * comparison['difference']:.1f} ± {100 * comparison['half width']:.1f}",
-        f"{name}_verdict": "the claim holds" if comparison["verdict"] == "holds" else "not shown",
-    }

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import pandas as pd
 from scipy import stats
 
+from taskhead.checks import check_choice
+
 TRENDS = {
     "euclidean": "grows",
     "cosine": "falls",
@@ -113,6 +115,18 @@ def best_in_between(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def sentences(comparison: pd.DataFrame) -> list[str]:
+    """Put the rows of a `best_in_between` table into words, one sentence each."""
+    return [
+        f"It is an end of the grid itself: no gain over tau = {row['compared with tau']}."
+        if row["chosen tau"] == row["compared with tau"]
+        else f"Against tau = {row['compared with tau']}, it gains "
+        f"{100 * row['difference']:.1f} ± {100 * row['half width']:.1f} points of test accuracy"
+        f"{'.' if row['verdict'] == 'holds' else ', which is not shown to differ from zero.'}"
+        for row in comparison.to_dict("records")
+    ]
+
+
 def rate_choice(table: pd.DataFrame) -> pd.DataFrame:
     """Choose a finetuning rate from a `rate_search` table, on validation accuracy alone.
 
@@ -148,4 +162,5 @@ def _without_diverged(table: pd.DataFrame) -> pd.DataFrame:
 
 def _seeds_by_tau(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """Return the column as a table of seeds (rows) and taus (columns) without missing values."""
+    check_choice("column", column, table.columns)
     return table.pivot(index="seed", columns="tau", values=column).dropna(axis="columns")

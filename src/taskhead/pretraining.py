@@ -30,10 +30,9 @@ def pretrained_backbone(setting: NetworkSetting, device: torch.device | str) -> 
     if path.exists():
         try:
             backbone.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        except (RuntimeError, TypeError, EOFError, pickle.UnpicklingError) as error:
-            reason = str(error).partition("\n")[0]
+        except (RuntimeError, TypeError, EOFError, pickle.UnpicklingError):
             raise ValueError(
-                f"checkpoint {path} is damaged ({reason}); delete it and run again"
+                f"checkpoint {path} is damaged or of another backbone; delete it and run again"
             ) from None
     else:
         backbone = pretrain(setting, device)
