@@ -7,13 +7,13 @@ import pytest
 
 from taskhead.parameters import check_parameters, execute_notebook
 
-EXPECTED = {"preset": str, "setting": str, "device": str, "recompute": bool}
-GIVEN = {"preset": "smoke", "setting": "digits", "device": "auto", "recompute": False}
+EXPECTED = {"preset": str, "setting": str, "device": str, "seed": int, "recompute": bool}
+GIVEN = {"preset": "smoke", "setting": "digits", "device": "auto", "seed": 0, "recompute": False}
 
 
 def test_right_parameters_pass_among_whatever_else_a_notebook_holds():
     check_parameters(
-        {**GIVEN, "_private": 1, "In": [], "Out": {}, "Path": Path, "load": print, "p": Path()},
+        {**GIVEN, "_private": 1, "In": [""], "Out": {}, "load": print, "p": Path(), "l": [Path()]},
         **EXPECTED,
     )
 
@@ -23,8 +23,11 @@ def test_right_parameters_pass_among_whatever_else_a_notebook_holds():
     [
         ({"presett": "smoke"}, ValueError, "unknown parameter 'presett'; valid: preset, setting"),
         ({"seeds": [0]}, ValueError, "unknown parameter 'seeds'"),
+        ({"seeds": []}, ValueError, "unknown parameter 'seeds'"),
+        ({"rates": {"a": [1.0]}}, ValueError, "unknown parameter 'rates'"),
         ({"nothing": None}, ValueError, "unknown parameter 'nothing'"),
         ({"preset": 1}, TypeError, "preset must be of type str, got 1 of type int"),
+        ({"seed": True}, TypeError, "seed must be of type int, got True of type bool"),
         ({"recompute": 1}, TypeError, "recompute must be of type bool, got 1 of type int"),
         ({"recompute": "True"}, TypeError, "recompute must be of type bool, got 'True'"),
         ({"preset": "big"}, ValueError, "unknown preset 'big'; valid: smoke, laptop, gpu"),

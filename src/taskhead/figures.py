@@ -9,6 +9,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from taskhead.checks import check_choice
 from taskhead.claims import interval
 from taskhead.data import LabelledImages
 from taskhead.toys import N_SAMPLES
@@ -163,7 +164,7 @@ def sample_images(data: LabelledImages, *, first_class: int = 0, count: int = 10
     for axis in axes:
         axis.axis("off")
     for axis, index in zip(axes, range(0, len(data), max(1, len(data) // count)), strict=False):
-        axis.imshow(data.images[index].permute(1, 2, 0).cpu(), cmap="gray_r")
+        axis.imshow(data.images[index].permute(1, 2, 0).cpu().numpy(), cmap="gray_r")
         axis.set_title(str(int(data.labels[index]) + first_class))
     return figure
 
@@ -209,6 +210,8 @@ def _draw_accuracy(axis: Axes, table: pd.DataFrame) -> None:
 
 def _curve(axis: Axes, table: pd.DataFrame, y: str, *, x: str = "aie", **style: Any) -> None:
     """Draw the mean over seeds at every tau, with the 95 percent interval of the mean as a band."""
+    for column in (x, y):
+        check_choice("column", column, table.columns)
     points = pd.DataFrame(
         [(rows[x].mean(), *interval(rows[y].dropna())) for _, rows in table.groupby("tau")],
         columns=["x", "mean", "half"],

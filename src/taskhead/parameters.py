@@ -11,7 +11,6 @@ from taskhead.presets import load_preset
 from taskhead.settings import get_setting
 from taskhead.studies import choose_device
 
-_PLAIN = (bool, int, float, str, list, tuple, dict, set, type(None))
 _CHECKS = {"preset": load_preset, "setting": get_setting, "device": choose_device}
 
 
@@ -19,8 +18,9 @@ def check_parameters(namespace: Mapping[str, Any], **expected: type) -> None:
     """Check a notebook's parameters, whether typed in or injected by papermill.
 
     Call it as `check_parameters(globals(), preset=str, ...)` in the cell after the parameters.
-    Every public name in the namespace that holds a plain value counts as a parameter, so that a
-    misspelt one is found.
+    Every public name in the namespace that holds a literal, which is all that papermill can inject,
+    counts as a parameter, so that a misspelt one is found. Tables, models and lists of them do not,
+    so the cell may be run again when those below it have run.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def check_parameters(namespace: Mapping[str, Any], **expected: type) -> None:
     given = {
         name: value
         for name, value in namespace.items()
-        if isinstance(value, _PLAIN) and not name.startswith("_") and name not in ("In", "Out")
+        if _is_literal(value) and not name.startswith("_") and name not in ("In", "Out")
     }
     for name in given:
         check_choice("parameter", name, expected)
@@ -49,14 +49,22 @@ def check_parameters(namespace: Mapping[str, Any], **expected: type) -> None:
             _CHECKS[name](value)
 
 
+def _is_literal(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_literal, value.values()))
+    if isinstance(value, list | tuple | set):
+        return all(map(_is_literal, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
 def execute_notebook(notebook: Path, output: Path, parameters: Mapping[str, str]) -> None:
     """Execute a notebook with papermill once its parameter names are known to be right.
 
     Raises
     ------
     ValueError
-        If papermill is missing, the notebook does not exist, a parameter is unknown, a value is
-        not valid YAML, or a cell raises; the executed part is in `output` then.
+        If papermill is missing, the notebook does not exist or cannot be read, a parameter is
+        unknown, a value is not valid YAML, or a cell raises; `output` holds what was executed then.
     """
     try:
         import papermill
@@ -64,7 +72,10 @@ def execute_notebook(notebook: Path, output: Path, parameters: Mapping[str, str]
         raise ValueError("papermill is missing; pip install 'taskhead[notebooks]'") from None
     if not notebook.is_file():
         raise ValueError(f"notebook {notebook} does not exist")
-    valid = papermill.inspect_notebook(notebook)
+    try:
+        valid = papermill.inspect_notebook(notebook)
+    except ValueError as error:
+        raise ValueError(f"notebook {notebook} cannot be read: {error}") from None
     for name in parameters:
         check_choice(f"parameter of {notebook.name}", name, valid)
     try:

@@ -1,0 +1,78 @@
+"""The command line: what it lists, what it computes, where it writes."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+from taskhead import records
+from taskhead.cli import main
+from taskhead.settings import SETTINGS
+from taskhead.studies import STUDIES
+
+TOY = ["run", "toy_linear", "--setting", "toy", "--preset", "smoke"]
+
+
+def test_settings_are_listed_with_what_they_need(capsys: pytest.CaptureFixture):
+    assert main(["settings"]) == 0
+    listed = capsys.readouterr().out
+    for setting in SETTINGS.values():
+        assert f"{setting.name}\n    {setting.description}\n    needs: {setting.needs}" in listed
+    assert all(study in listed for study in STUDIES)
+
+
+def test_run_writes_one_row_a_run_and_says_where(tmp_path: Path, capsys: pytest.CaptureFixture):
+    assert main([*TOY, "--results", str(tmp_path), "--seeds", "3", "--device", "cpu"]) == 0
+    path = tmp_path / "toy_linear" / "toy.csv"
+    table = records.load(path, STUDIES["toy_linear"].columns)
+    assert set(table["seed"]) == {3}
+    assert capsys.readouterr().out == f"{len(table)} runs in {path}\n"
+    (session,) = records.load_provenance(path)
+    assert session["parameters"]["seeds"] == [3]
+    assert (session["preset"], session["rows"]) == ("smoke", len(table))
+
+
+def test_recompute_writes_the_rows_again(tmp_path: Path):
+    command = [*TOY, "--results", str(tmp_path), "--seeds", "3"]
+    for options in ([], [], ["--recompute"]):
+        assert main([*command, *options]) == 0
+    sessions = records.load_provenance(tmp_path / "toy_linear" / "toy.csv")
+    assert len({session["rows"] for session in sessions}) == 1
+    assert sum(session["rows"] for session in sessions) == 2 * 12
+
+
+def test_runs_go_to_the_folder_runs_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([*TOY, "--seeds", "3"]) == 0
+    assert (tmp_path / "runs" / "toy_linear" / "toy.csv").exists()
+
+
+def test_notebook_is_executed_with_its_parameters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    page, out, seen = REPOSITORY / "notebooks" / "quickstart.ipynb", tmp_path / "out.ipynb", []
+    monkeypatch.setattr("papermill.execute_notebook", lambda *given: seen.append(given))
+    assert main(["notebook", str(page), str(out), "-p", "preset", "smoke"]) == 0
+    assert seen == [(page, out, {"preset": "smoke"})]
+    assert capsys.readouterr().out == f"executed notebook in {out}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["prepare"], ["run"], [*TOY, "--seeds", "one"]])
+def test_incomplete_command_shows_usage(arguments: list[str], capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: taskhead" in capsys.readouterr().err
+
+
+def test_help_names_every_study_setting_and_preset(capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit) as caught:
+        main(["run", "--help"])
+    assert caught.value.code == 0
+    words = capsys.readouterr().out.replace(",", " ").split()
+    assert {*STUDIES, *SETTINGS, "smoke", "laptop", "gpu"} <= set(words)
+
+
+def test_command_is_installed():
+    assert Path(sys.executable).with_name("taskhead").exists()
