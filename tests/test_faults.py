@@ -10,7 +10,7 @@ import torch
 
 from taskhead import presets
 from taskhead.cli import main
-from taskhead.pretraining import checkpoint_path
+from taskhead.pretraining import checkpoint_path, pretrained_backbone
 from taskhead.settings import DIGITS
 
 SWEEP = {"study": "energy_sweep", "--setting": "digits", "--preset": "smoke", "--device": "cpu"}
@@ -117,6 +117,7 @@ CHECKPOINTS = {
 
 @pytest.mark.parametrize("content", [*CHECKPOINTS, "cut off"])
 def test_damaged_checkpoint_is_named(capsys, tmp_path: Path, monkeypatch, content: str):
+    pretrained_backbone(DIGITS, "cpu")
     whole = checkpoint_path(DIGITS)
     monkeypatch.setenv("TASKHEAD_DATA", str(tmp_path / "data"))
     path = checkpoint_path(DIGITS)

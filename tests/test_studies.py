@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import torch
 
-from taskhead import claims, figures, records, studies
+from taskhead import claims, figures, linear, records, studies
 from taskhead.adaptation import measure
 from taskhead.backbones import extract_features
+from taskhead.data import Task
 from taskhead.energy import average_initial_energy
 from taskhead.finetuning import finetune
 from taskhead.heads import make_head
@@ -117,10 +118,17 @@ def test_features_of_more_samples_are_added_to_those_that_are_there(
     assert returned.to_csv(index=False) == whole.read_text()
 
 
-def test_row_of_the_sweep_is_what_the_library_computes_call_by_call(smoke_results: Path):
-    table = load(smoke_results, "energy_sweep", "digits")
-    row = table[(table["seed"] == 1) & (table["tau"] == 16)].iloc[0]
-    task, backbone = DIGITS.load_task(1), pretrained_backbone(DIGITS, "cpu")
+def wrongly_validated(seed: int) -> Task:
+    """Make an early epoch the best, so that z_T and the accuracies come from two networks."""
+    task = DIGITS.load_task(seed)
+    return replace(task, val=replace(task.val, labels=task.val.labels.roll(120)))
+
+
+def test_row_of_the_sweep_is_what_the_library_computes_call_by_call(tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(SETTINGS, "digits", replace(DIGITS, load_task=wrongly_validated))
+    table = run("energy_sweep", results=tmp_path, seeds=[1], **SWEEP)
+    row = table[table["tau"] == 16].iloc[0]
+    task, backbone = wrongly_validated(1), pretrained_backbone(DIGITS, "cpu")
     z0, z0_val = (extract_features(backbone, part.images) for part in (task.train, task.val))
     head = make_head(DIGITS.n_features, task.n_classes, init_scale=DIGITS.init_scale, seed=1)
     (snapshot,) = probe_head(
@@ -144,11 +152,28 @@ def test_row_of_the_sweep_is_what_the_library_computes_call_by_call(smoke_result
         seed=1,
     )
     zT_val = extract_features(tuned.backbone, task.val.images)
+    assert tuned.best_epoch == 1
     assert row["aie"] == average_initial_energy(snapshot.head(z0).detach(), task.train.labels)
     assert row["head_norm"] == snapshot.head_norm
     assert row["test_accuracy"] == tuned.test_accuracy
     for name, value in vars(measure(z0_val, zT_val)).items():
         assert row[name] == value, name
+
+
+def test_row_of_the_toy_is_what_the_linear_model_gives_run_by_run(smoke_results: Path):
+    table = load(smoke_results, "toy_linear", "toy").set_index(["width", "init_scale", "tau"])
+    row = table[table["seed"] == 1].loc[(5, 0.3, 8)]
+    rng = np.random.default_rng(1)
+    X, _ = np.linalg.qr(rng.normal(size=(10, 10)))
+    y = rng.permutation(np.repeat([1.0, -1.0], 5))
+    B0, v = rng.normal(size=(5, 10)) / np.sqrt(5), 0.3 * rng.normal(size=5) / np.sqrt(5)
+    for _ in range(8):
+        v = v + 0.1 * B0 @ X.T @ (y - X @ B0.T @ v)
+    z0, zT = (torch.tensor(X @ B.T) for B in (B0, linear.flow(X, y, B0, v).B_T))
+    assert row["aie"] == pytest.approx(np.abs(y - z0.numpy() @ v).mean())
+    assert row["head_norm"] == pytest.approx(np.linalg.norm(v))
+    for name, value in vars(measure(z0, zT)).items():
+        assert row[name] == pytest.approx(value, rel=1e-6), name
 
 
 def test_toy_tables_keep_what_the_linear_model_conserves(smoke_results: Path):
