@@ -28,12 +28,13 @@ def small_convnet(*, seed: int = 0) -> nn.Sequential:
 def extract_features(backbone: nn.Module, images: Tensor, *, batch_size: int = 1024) -> Tensor:
     """Return features (N, h) of images (N, C, H, W) in eval mode, without gradients.
 
-    The backbone's own training mode is restored afterwards.
+    The training mode of every module is restored afterwards.
     """
-    was_training = backbone.training
+    training = [module for module in backbone.modules() if module.training]
     backbone.eval()
     features = torch.cat([backbone(batch) for batch in images.split(batch_size)])
-    backbone.train(was_training)
+    for module in training:
+        module.training = True
     return features
 
 

@@ -145,7 +145,8 @@ def feature_geometry(table: pd.DataFrame) -> Figure:
     """
     seed = table["seed"].min()
     runs = sorted(table[table["seed"] == seed].groupby("tau"), key=lambda run: -run[0])
-    figure, axes = _grid(2, 2, height=7.6)
+    n_rows = len(runs) // 2 + 1
+    figure, axes = _grid(n_rows, 2, height=3.8 * n_rows)
     for axis in axes[len(runs) + 1 :]:
         axis.remove()
     before = runs[0][1]

@@ -161,7 +161,16 @@ def missing_keys(
 
 
 def select(table: pd.DataFrame, wanted: Sequence[Row], key: Sequence[str]) -> pd.DataFrame:
-    """Return the rows of the `wanted` runs, in their order."""
+    """Return the rows of the `wanted` runs, in their order.
+
+    Raises
+    ------
+    ValueError
+        If the table holds a run twice.
+    """
+    twice = table[table.duplicated(list(key))]
+    if len(twice):
+        raise ValueError(f"the table holds a run twice: {twice[list(key)].iloc[0].to_dict()}")
     index = pd.DataFrame(wanted, columns=list(key)).astype(table.dtypes[list(key)].to_dict())
     return index.merge(table, on=list(key), how="inner", validate="one_to_one")[table.columns]
 

@@ -119,6 +119,7 @@ def run(
     records.load_provenance(path)  # damaged, it must not cost the rows computed below
     pending = plan if recompute else records.missing_keys(plan, table, kind.key)
     if pending:
+        path.parent.mkdir(parents=True, exist_ok=True)
         scale = load_preset(preset).scale(study, setting, seeds=seeds)
         session = records.describe_session(preset, scale.model_dump(), torch_device)
         with tqdm(total=len(pending), desc=f"{study} {setting}", unit="run") as progress:
