@@ -5,9 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from torchvision import models
 
 from taskhead import pretraining
-from taskhead.backbones import DIGITS_FEATURES, extract_features, small_convnet
+from taskhead.backbones import (
+    DIGITS_FEATURES,
+    Normalise,
+    cifar_resnet18,
+    extract_features,
+    small_convnet,
+    torchvision_backbone,
+)
 from taskhead.heads import make_head
 from taskhead.pretraining import checkpoint_path, pretrained_backbone
 from taskhead.probing import probe_head
@@ -67,3 +75,49 @@ def test_pretrained_features_carry_the_source_task():
     head = make_head(DIGITS_FEATURES, source.n_classes)
     (probed,) = probe_head(features, source.test.labels, head, taus=[20], lr=0.05)
     assert probed.train_accuracy > 0.95
+
+
+@pytest.mark.parametrize(
+    ("name", "classifier"),
+    [("resnet18", "fc"), ("mobilenet_v3_small", "classifier"), ("densenet121", "classifier")],
+)
+def test_feature_is_what_the_classifier_is_given(name: str, classifier: str, tmp_path: Path):
+    whole = models.get_model(name, weights=None).eval()
+    torch.save(whole.state_dict(), tmp_path / "weights.pth")
+    backbone = torchvision_backbone(name, weights=tmp_path / "weights.pth")
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    preset = models.get_model_weights(name)["DEFAULT"].transforms()
+    with torch.no_grad():
+        normalised = Normalise(preset.mean, preset.std)(images)
+        logits = getattr(whole, classifier)(extract_features(backbone, images))
+        torch.testing.assert_close(logits, whole(normalised))
+
+
+def test_squeezenet_feature_is_pooled(tmp_path: Path):
+    whole = models.squeezenet1_1(weights=None).eval()
+    torch.save(whole.state_dict(), tmp_path / "weights.pth")
+    backbone = torchvision_backbone("squeezenet1_1", weights=tmp_path / "weights.pth")
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    with torch.no_grad():
+        expected = whole.features(backbone[0](images)).mean(dim=(2, 3))
+        torch.testing.assert_close(extract_features(backbone, images), expected)
+
+
+def test_normalisation_is_that_of_to_tensor_and_normalize():
+    images = torch.tensor([[[[0]], [[255]], [[51]]]], dtype=torch.uint8)
+    normalised = Normalise((0.5, 0.5, 0.2), (0.5, 0.25, 1.0))(images)
+    torch.testing.assert_close(normalised.flatten(), torch.tensor([-1.0, 2.0, 0.0]))
+
+
+def test_resnet18_with_cifar_stem_is_seeded():
+    first, same, other = (cifar_resnet18(width=4, seed=seed) for seed in (0, 0, 1))
+    assert same_weights(first, same)
+    assert not same_weights(first, other)
+    assert extract_features(first, torch.zeros(2, 3, 32, 32, dtype=torch.uint8)).shape == (2, 32)
+
+
+def test_unknown_backbone_and_weights_list_the_valid_ones():
+    with pytest.raises(ValueError, match=r"unknown backbone 'resnet19'; valid: .*resnet18"):
+        torchvision_backbone("resnet19")
+    with pytest.raises(ValueError, match="unknown weights of resnet18 'V3'; valid: DEFAULT, IMAGE"):
+        torchvision_backbone("resnet18", weights="V3")

@@ -158,6 +158,28 @@ def test_seed_decides_the_run(task: Task, network):
     assert not same(first.backbone, other.backbone)
 
 
+def test_augmentation_sees_every_training_image_once_an_epoch_and_no_other(task: Task, network):
+    seen = []
+
+    def record(images: torch.Tensor, _: torch.Generator) -> torch.Tensor:
+        seen.append(images)
+        return images
+
+    plain, augmented = (finetune(*network, task, **RATES, augment=f) for f in (None, record))
+    assert same(plain.backbone, augmented.backbone)
+    first_epoch = torch.cat(seen[: len(seen) // RATES["epochs"]])
+    sort = lambda images: sorted(image.flatten().tolist() for image in images)  # noqa: E731
+    assert sort(first_epoch) == sort(task.train.images)
+
+
+def test_augmentation_changes_the_training(task: Task, network):
+    plain, blank = (
+        finetune(*network, task, **RATES, augment=f)
+        for f in (None, lambda images, _: torch.zeros_like(images))
+    )
+    assert not same(plain.backbone, blank.backbone)
+
+
 def test_networks_come_back_in_eval_mode(task: Task, network):
     tuned = finetune(*network, task, **RATES, bn_mode="train")
     for part in (tuned.backbone, tuned.head, tuned.best_backbone, tuned.best_head):

@@ -1,9 +1,45 @@
 """Pretrained feature extractors z = f(x; B)."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
+from torchvision import models
+
+from taskhead.checkpoints import find_weights, load_checkpoint
+from taskhead.checks import check_choice
+from taskhead.data import data_root
+from taskhead.resnets import CifarResNet, resnet18_cifar_stem
 
 DIGITS_FEATURES = 64
+CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+# Normalisation under which the public CIFAR-10 checkpoints were trained.
+CHECKPOINT_MEAN, CHECKPOINT_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_CIFAR_ADDRESS = "https://github.com/akamaster/pytorch_resnet_cifar10/raw/master/pretrained_models"
+_CIFAR_FILES = {
+    20: "resnet20-12fca82f.th",
+    32: "resnet32-d509ac18.th",
+    44: "resnet44-014dd654.th",
+    56: "resnet56-4bfd9763.th",
+}
+
+
+class Normalise(nn.Module):
+    """Map uint8 images (N, C, H, W) to float32: divide by 255, subtract mean, divide by std."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Take one value per channel, on the scale of images in [0, 1]."""
+        super().__init__()
+        self.register_buffer("mean", 255 * torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(std)[:, None, None], persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return normalised images."""
+        return (images.float() - self.mean) / self.std
 
 
 def small_convnet(*, seed: int = 0) -> nn.Sequential:
@@ -24,8 +60,68 @@ def small_convnet(*, seed: int = 0) -> nn.Sequential:
         )
 
 
+def cifar_resnet(depth: int, *, weights: Path | None = None) -> nn.Sequential:
+    """Return a CIFAR ResNet pretrained on CIFAR-10, for uint8 images (N, 3, 32, 32), 64 features.
+
+    Without `weights` the public checkpoint is taken from `weights/` below the data folder, or
+    downloaded there with a check of its hash.
+    Source: He et al. 2016; checkpoints of akamaster/pytorch_resnet_cifar10 (BSD 2-clause).
+
+    Raises
+    ------
+    ValueError
+        If the depth is not 20, 32, 44 or 56, or a local file does not fit.
+    """
+    network = CifarResNet(depth)
+    file = weights or find_weights(_CIFAR_FILES[depth]) or _download(_CIFAR_FILES[depth])
+    load_checkpoint(network, file, ignore=("linear.",))
+    return nn.Sequential(Normalise(CHECKPOINT_MEAN, CHECKPOINT_STD), network)
+
+
+def cifar_resnet18(*, width: int = 64, seed: int = 0) -> nn.Sequential:
+    """Return an untrained ResNet-18 with CIFAR stem for uint8 images, 8 * width features."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Sequential(Normalise(CIFAR_MEAN, CIFAR_STD), resnet18_cifar_stem(width=width))
+
+
+def torchvision_backbone(name: str, *, weights: Path | str = "DEFAULT") -> nn.Sequential:
+    """Return any torchvision classification model without its classifier, for uint8 images.
+
+    Its feature is the input of the classifier after pooling, and it is flattened. The normalisation
+    is that of the model's default weights.
+
+    Parameters
+    ----------
+    name
+        As in `torchvision.models.list_models(module=torchvision.models)`.
+    weights
+        Name of torchvision weights ("DEFAULT", "IMAGENET1K_V1", ...), which are downloaded, or a
+        local checkpoint file of the same model.
+
+    Raises
+    ------
+    ValueError
+        If the model or the weights are unknown, or a local file does not fit.
+    """
+    check_choice("backbone", name, models.list_models(module=models))
+    known = models.get_model_weights(name)
+    file = Path(weights) if Path(weights).is_file() else None
+    if file is None:
+        check_choice(f"weights of {name}", weights, ["DEFAULT", *known.__members__, "a local file"])
+    network = models.get_model(name, weights=None if file else known[str(weights)])
+    if file:
+        load_checkpoint(network, file)
+    part = next(p for p in ("fc", "classifier", "head", "heads") if hasattr(network, p))
+    # SqueezeNet alone pools inside its classifier.
+    pooled = nn.AdaptiveAvgPool2d(1) if name.startswith("squeezenet") else nn.Identity()
+    setattr(network, part, pooled)
+    preset = known["DEFAULT"].transforms()
+    return nn.Sequential(Normalise(preset.mean, preset.std), network, nn.Flatten())
+
+
 @torch.no_grad()
-def extract_features(backbone: nn.Module, images: Tensor, *, batch_size: int = 1024) -> Tensor:
+def extract_features(backbone: nn.Module, images: Tensor, *, batch_size: int = 256) -> Tensor:
     """Return features (N, h) of images (N, C, H, W) in eval mode, without gradients.
 
     The training mode of every module is restored afterwards.
@@ -36,6 +132,18 @@ def extract_features(backbone: nn.Module, images: Tensor, *, batch_size: int = 1
     for module in training:
         module.training = True
     return features
+
+
+def _download(file: str) -> Path:
+    folder = data_root() / "weights"
+    torch.hub.load_state_dict_from_url(
+        f"{_CIFAR_ADDRESS}/{file}",
+        model_dir=str(folder),
+        map_location="cpu",
+        check_hash=True,
+        weights_only=True,
+    )
+    return folder / file
 
 
 def _block(channels_in: int, channels_out: int, *, stride: int) -> tuple[nn.Module, ...]:

@@ -14,7 +14,7 @@ from taskhead.checks import check_labels
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images, float32 of shape (N, C, H, W), and labels, int64 of shape (N,), on one device."""
+    """Images, float32 or uint8 of shape (N, C, H, W), and int64 labels (N,), on one device."""
 
     images: Tensor
     labels: Tensor

@@ -2,11 +2,12 @@
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -60,6 +61,7 @@ def finetune(
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
     batch_size: int = 128,
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
     seed: int = 0,
 ) -> FinetuneResult:
     """Finetune copies of backbone and head on the training split.
@@ -83,8 +85,10 @@ def finetune(
         scale and shift still train), "train" normalises by the batch and updates the statistics.
     momentum, weight_decay, batch_size
         Of the optimiser.
+    augment
+        Called on every batch of training images, such as `augmentation.CropAndFlip()`.
     seed
-        Seed of the batch order.
+        Seed of the batch order and of the augmentation.
 
     Raises
     ------
@@ -126,7 +130,10 @@ def finetune(
         _set_train_mode(network, bn_mode)
         total = torch.zeros((), device=device)
         for batch in shuffled_batches(len(task.train), batch_size, generator):
-            loss = cross_entropy(network(task.train.images[batch]), task.train.labels[batch])
+            images = task.train.images[batch]
+            if augment:
+                images = augment(images, generator)
+            loss = cross_entropy(network(images), task.train.labels[batch])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

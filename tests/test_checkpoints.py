@@ -1,0 +1,103 @@
+"""Checkpoints load strictly; real ones are judged by their accuracy on their own task."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from taskhead.backbones import cifar_resnet, extract_features, torchvision_backbone
+from taskhead.checkpoints import load_checkpoint
+from taskhead.energy import accuracy
+from taskhead.images import load_image_folder
+
+DATA = Path(os.environ.get("TASKHEAD_DATA", ""))
+
+
+def real(*parts: str) -> Path:
+    path = DATA.joinpath(*parts)
+    if not os.environ.get("TASKHEAD_DATA") or not path.exists():
+        pytest.skip(f"needs {'/'.join(parts)} below TASKHEAD_DATA")
+    return path
+
+
+@pytest.fixture
+def state() -> dict[str, torch.Tensor]:
+    return nn.Linear(3, 2).state_dict()
+
+
+@pytest.mark.parametrize("wrap", [dict, lambda s: {"state_dict": s}, lambda s: {"model": s}])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_wrapped_and_prefixed_files_load(state, tmp_path, wrap, prefix):
+    torch.save(wrap({prefix + name: value for name, value in state.items()}), tmp_path / "a.pt")
+    network = nn.Linear(3, 2)
+    load_checkpoint(network, tmp_path / "a.pt")
+    assert torch.equal(network.weight, state["weight"])
+
+
+def test_ignored_prefixes_may_be_there(state, tmp_path):
+    torch.save({**state, "fc.weight": torch.ones(1)}, tmp_path / "a.pt")
+    load_checkpoint(nn.Linear(3, 2), tmp_path / "a.pt", ignore=("fc.",))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: {"weight": s["weight"]}, "missing bias"),
+        (lambda s: {**s, "scale": torch.ones(1)}, "surplus scale"),
+        (lambda s: {**s, "bias": torch.ones(5)}, "of another shape: bias"),
+        (lambda s: {**s, "epoch": 3}, "no state dict of tensors"),
+        (lambda s: torch.ones(3), "no state dict of tensors"),
+    ],
+)
+def test_what_does_not_fit_is_named_and_nothing_is_loaded(state, tmp_path, change, message):
+    torch.save(change(state), tmp_path / "a.pt")
+    network = nn.Linear(3, 2)
+    before = network.weight.clone()
+    with pytest.raises(ValueError, match=message):
+        load_checkpoint(network, tmp_path / "a.pt")
+    assert torch.equal(network.weight, before)
+
+
+def test_damaged_and_missing_files(tmp_path):
+    (tmp_path / "a.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(ValueError, match="damaged"):
+        load_checkpoint(nn.Linear(3, 2), tmp_path / "a.pt")
+    with pytest.raises(ValueError, match="does not exist"):
+        load_checkpoint(nn.Linear(3, 2), tmp_path / "b.pt")
+
+
+def test_code_in_a_file_is_not_run(tmp_path):
+    class Attack:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "attacked"),))
+
+    torch.save(Attack(), tmp_path / "a.pt")
+    with pytest.raises(ValueError, match="damaged or no state dict"):
+        load_checkpoint(nn.Linear(3, 2), tmp_path / "a.pt")
+    assert not (tmp_path / "attacked").exists()
+
+
+@pytest.mark.parametrize(
+    ("depth", "file"), [(20, "resnet20-12fca82f.th"), (56, "resnet56-4bfd9763.th")]
+)
+def test_cifar_checkpoint_scores_on_cifar10(depth, file):
+    weights = real("weights", file)
+    test, _ = load_image_folder(real("cifar10", "test"), image_size=32, per_class=100)
+    classifier = torch.load(weights, map_location="cpu", weights_only=True)["state_dict"]
+    features = extract_features(cifar_resnet(depth, weights=weights), test.images)
+    logits = features @ classifier["module.linear.weight"].T + classifier["module.linear.bias"]
+    assert accuracy(logits, test.labels) > 0.90
+
+
+def test_squeezenet_features_separate_real_photographs():
+    weights = real("weights", "squeezenet1_1-imagenet.pth")
+    photos, _ = load_image_folder(real("pacs", "photo"), image_size=96, per_class=20)
+    features = extract_features(
+        torchvision_backbone("squeezenet1_1", weights=weights), photos.images
+    )
+    features = nn.functional.normalize(features)
+    nearest = (features @ features.T - 2 * torch.eye(len(features))).argmax(dim=1)
+    # Nearest neighbours share the class: 1 in 7 by chance.
+    assert float((photos.labels[nearest] == photos.labels).double().mean()) > 0.6

@@ -1,0 +1,133 @@
+"""Image trees in the on-disk format of the real ones, written by the tests."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from taskhead import images
+from taskhead.images import check_memory, draw_per_class, load_dataset, load_image_folder
+
+COLOURS = {"amber": (255, 191, 0), "blue": (0, 0, 255), "cyan": (0, 255, 255)}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Three classes with 2, 3 and 4 images of one colour each, larger than they are read."""
+    root = tmp_path / "tree"
+    for count, (name, colour) in enumerate(COLOURS.items(), start=2):
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            Image.new("RGB", (40, 24), colour).save(root / name / f"{number}.png")
+    return root
+
+
+def test_every_image_keeps_its_content_and_label(tree):
+    data, classes = load_image_folder(tree, image_size=16)
+    assert classes == list(COLOURS)
+    assert data.images.shape == (9, 3, 16, 16)
+    assert data.images.dtype == torch.uint8
+    assert torch.bincount(data.labels).tolist() == [2, 3, 4]
+    for image, label in zip(data.images, data.labels, strict=True):
+        assert tuple(image[:, 8, 8].tolist()) == COLOURS[classes[label]]
+
+
+def test_images_of_the_right_size_are_read_unchanged(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(pixels).save(tmp_path / name / "0.webp", lossless=True)
+    data, _ = load_image_folder(tmp_path, image_size=8)
+    assert torch.equal(data.images[0], torch.from_numpy(pixels).permute(2, 0, 1))
+
+
+def test_wide_images_are_cropped_to_their_centre(tmp_path):
+    pixels = np.zeros((8, 24, 3), dtype=np.uint8)
+    pixels[:, 8:16] = 255
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(pixels).save(tmp_path / name / "0.png")
+    data, _ = load_image_folder(tmp_path, image_size=8)
+    assert (data.images == 255).all()
+
+
+def test_limit_per_class_is_stratified_and_seeded(tree):
+    data, _ = load_image_folder(tree, image_size=8, per_class=2)
+    assert torch.bincount(data.labels).tolist() == [2, 2, 2]
+    labels = np.repeat([0, 1], 50)
+    first, same, other = (draw_per_class(labels, 5, seed).tolist() for seed in (0, 0, 1))
+    assert first == same != other
+    assert first == sorted(set(first))
+
+
+def test_cut_off_image_is_named(tree):
+    file = tree / "blue" / "1.png"
+    file.write_bytes(file.read_bytes()[:60])
+    with pytest.raises(ValueError, match=r"blue.1\.png cannot be read"):
+        load_image_folder(tree, image_size=8)
+
+
+def test_text_in_place_of_an_image_is_named(tree):
+    (tree / "blue" / "notes.jpg").write_text("no image")
+    with pytest.raises(ValueError, match=r"notes\.jpg cannot be read"):
+        load_image_folder(tree, image_size=8)
+
+
+def test_empty_class_is_named(tree):
+    (tree / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"empty holds no image"):
+        load_image_folder(tree, image_size=8)
+
+
+def test_missing_folder_and_single_class(tree, tmp_path):
+    with pytest.raises(ValueError, match="does not exist"):
+        load_image_folder(tmp_path / "nowhere", image_size=8)
+    with pytest.raises(ValueError, match="0 class folders"):
+        load_image_folder(tree / "blue", image_size=8)
+
+
+@pytest.mark.parametrize(("size", "per_class"), [(4, None), (8, 0)])
+def test_sizes_out_of_range(tree, size, per_class):
+    with pytest.raises(ValueError, match="at least"):
+        load_image_folder(tree, image_size=size, per_class=per_class)
+
+
+def test_memory_is_checked_before_loading():
+    check_memory(1000, 32)
+    with pytest.raises(ValueError, match="lower image_size or images per class"):
+        check_memory(10**9, 224)
+
+
+def test_data_set_is_read_from_its_folder(tree, tmp_path, monkeypatch):
+    monkeypatch.setenv("TASKHEAD_DATA", str(tmp_path))
+    for split in ("train", "test"):
+        shutil.copytree(tree, tmp_path / "cifar10" / split)
+    data, classes = load_dataset("cifar10", train=False, image_size=8)
+    assert (len(data), classes) == (9, list(COLOURS))
+    (tmp_path / "cifar10" / "train" / "extra").mkdir()
+    with pytest.raises(ValueError, match=r"classes differ.*extra"):
+        load_dataset("cifar10", train=False, image_size=8)
+
+
+def test_data_set_is_read_through_torchvision(tmp_path, monkeypatch):
+    class Downloaded:
+        targets = [1, 0, 1, 0]  # noqa: RUF012
+        classes = ["cat", "dog"]  # noqa: RUF012
+
+        def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+            return Image.new("RGB", (32, 32), (index, 0, 0)), self.targets[index]
+
+    monkeypatch.setenv("TASKHEAD_DATA", str(tmp_path))
+    monkeypatch.setitem(images._TORCHVISION, "stl10", lambda root, train: Downloaded())
+    data, classes = load_dataset("stl10", train=True, image_size=32)
+    assert classes == ["cat", "dog"]
+    assert data.labels.tolist() == [1, 0, 1, 0]
+    assert data.images[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+
+
+def test_unknown_data_set_lists_the_valid_ones():
+    with pytest.raises(ValueError, match="unknown data set 'mnist'; valid: cifar10, cifar100"):
+        load_dataset("mnist", train=True, image_size=32)
