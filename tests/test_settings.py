@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from taskhead import claims, records
 from taskhead.backbones import extract_features
-from taskhead.settings import SETTINGS, NetworkSetting, get_setting
+from taskhead.settings import DIGITS, SETTINGS, NetworkSetting, get_setting
+from taskhead.studies import STUDIES
 
 NETWORKS = [setting for setting in SETTINGS.values() if isinstance(setting, NetworkSetting)]
 
@@ -41,3 +43,9 @@ def test_description_counts_the_labelled_images(setting: NetworkSetting):
 def test_unknown_setting_lists_the_valid_ones():
     with pytest.raises(ValueError, match="unknown setting 'digit'; valid: toy, digits"):
         get_setting("digit")
+
+
+def test_finetuning_rate_is_what_the_recorded_search_chooses():
+    path = records.table_path(records.recorded_folder(), "rate_search", "digits")
+    rates = claims.rate_choice(records.load(path, STUDIES["rate_search"].columns))
+    assert rates.index[rates["chosen"]].tolist() == [DIGITS.ft_lr]
