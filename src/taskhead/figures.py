@@ -129,7 +129,7 @@ def overview(table: pd.DataFrame) -> Figure:
 
     Takes an `energy_sweep` table.
     """
-    figure, axes = _grid(2, 3, height=6.2)
+    figure, axes = _grid(3, 2, height=8.4)
     _curve(axes[0], table, "aie", x="tau", color=_palette(1)[0])
     axes[0].set_xscale("symlog", linthresh=1)
     axes[0].set(xlabel=_TAU, ylabel=ENERGY, ylim=(0, None))
@@ -228,7 +228,7 @@ def _curve(axis: Axes, table: pd.DataFrame, y: str, *, x: str = "aie", **style: 
     )
 
 
-def _grid(rows: int, columns: int, *, height: float, width: float = 9) -> tuple[Figure, list[Axes]]:
+def _grid(rows: int, columns: int, *, height: float, width: float = 8) -> tuple[Figure, list[Axes]]:
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.85):
         figure, axes = plt.subplots(
             rows, columns, figsize=(width, height), squeeze=False, layout="constrained"
