@@ -115,6 +115,13 @@ CHECKPOINTS = {
 }
 
 
+def test_results_in_a_file_are_refused_before_anything_is_computed(capsys, tmp_path: Path):
+    file = tmp_path / "results"
+    file.write_text("notes")
+    assert "results is a file; give a folder" in complaint(capsys, command(file))
+    assert files(tmp_path) == {file: b"notes"}
+
+
 @pytest.mark.parametrize("content", [*CHECKPOINTS, "cut off"])
 def test_damaged_checkpoint_is_named(capsys, tmp_path: Path, monkeypatch, content: str):
     pretrained_backbone(DIGITS, "cpu")

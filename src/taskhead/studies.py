@@ -114,12 +114,13 @@ def run(
     """
     plan = _plan(study, setting, preset, seeds)
     kind, torch_device = STUDIES[study], choose_device(device)
+    if Path(results).is_file():
+        raise ValueError(f"results {results} is a file; give a folder")
     path = records.table_path(Path(results), study, setting)
     table = records.load(path, kind.columns)
     records.load_provenance(path)  # damaged, it must not cost the rows computed below
     pending = plan if recompute else records.missing_keys(plan, table, kind.key)
     if pending:
-        path.parent.mkdir(parents=True, exist_ok=True)
         scale = load_preset(preset).scale(study, setting, seeds=seeds)
         session = records.describe_session(preset, scale.model_dump(), torch_device)
         with tqdm(total=len(pending), desc=f"{study} {setting}", unit="run") as progress:
