@@ -36,7 +36,7 @@ def load_checkpoint(network: nn.Module, path: Path, *, ignore: tuple[str, ...] =
         raise ValueError(f"checkpoint {path} does not exist")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
+    except (RuntimeError, KeyError, OSError, EOFError, pickle.UnpicklingError, ValueError) as error:
         raise ValueError(f"checkpoint {path} is damaged or no state dict: {error}") from None
     given = {
         name: value for name, value in _unwrap(content, path).items() if not name.startswith(ignore)

@@ -117,14 +117,7 @@ def best_in_between(table: pd.DataFrame) -> pd.DataFrame:
 
 def sentences(comparison: pd.DataFrame) -> list[str]:
     """Put the rows of a `best_in_between` table into words, one sentence each."""
-    return [
-        f"It is an end of the grid itself: no gain over tau = {row['compared with tau']}."
-        if row["chosen tau"] == row["compared with tau"]
-        else f"Against tau = {row['compared with tau']}, it gains "
-        f"{100 * row['difference']:.1f} ± {100 * row['half width']:.1f} points of test accuracy"
-        f"{'.' if row['verdict'] == 'holds' else ', which is not shown to differ from zero.'}"
-        for row in comparison.to_dict("records")
-    ]
+    return [_sentence(row) for row in comparison.to_dict("records")]
 
 
 def rate_choice(table: pd.DataFrame) -> pd.DataFrame:
@@ -145,7 +138,7 @@ def rate_choice(table: pd.DataFrame) -> pd.DataFrame:
         diverged=("status", lambda status: int((status == "diverged").sum())),
     )
     by_seed = table.groupby(["ft_lr", "seed"])["val_accuracy"].mean().groupby("ft_lr")
-    rates = rates.assign(val_accuracy=by_seed.mean(), standard_error=by_seed.sem())
+    rates = rates.assign(val_accuracy=by_seed.mean(), standard_error=by_seed.sem().fillna(0))
     stable = rates[rates["diverged"] == 0]
     best = stable.nlargest(1, "val_accuracy")
     enough = stable["val_accuracy"] >= float((best["val_accuracy"] - best["standard_error"]).sum())
@@ -164,3 +157,15 @@ def _seeds_by_tau(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """Return the column as a table of seeds (rows) and taus (columns) without missing values."""
     check_choice("column", column, table.columns)
     return table.pivot(index="seed", columns="tau", values=column).dropna(axis="columns")
+
+
+def _sentence(row: dict) -> str:
+    end, difference = row["compared with tau"], 100 * row["difference"]
+    if row["chosen tau"] == end:
+        return f"It is an end of the grid itself: no gain over tau = {end}."
+    change = f"{'gains' if difference >= 0 else 'loses'} {abs(difference):.1f}"
+    shown = "." if row["verdict"] == "holds" else ", which is not shown to differ from zero."
+    return (
+        f"Against tau = {end}, it {change} ± {100 * row['half width']:.1f} points of test "
+        f"accuracy{shown}"
+    )

@@ -30,7 +30,7 @@ def pretrained_backbone(setting: NetworkSetting, device: torch.device | str) -> 
     if path.exists():
         try:
             backbone.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        except (RuntimeError, TypeError, EOFError, pickle.UnpicklingError):
+        except (RuntimeError, TypeError, KeyError, OSError, EOFError, pickle.UnpicklingError):
             raise ValueError(
                 f"checkpoint {path} is damaged or of another backbone; delete it and run again"
             ) from None
