@@ -33,3 +33,6 @@ class CropAndFlip:
         index = torch.arange(n, device=images.device)[:, None, None, None]
         channel = torch.arange(channels, device=images.device)[None, :, None, None]
         return padded[index, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+AUGMENTATIONS = {"none": None, "crop-flip": CropAndFlip()}

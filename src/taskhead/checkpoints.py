@@ -1,5 +1,6 @@
 """Load checkpoints strictly: every key must fit, or the error names it."""
 
+import hashlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,6 +67,14 @@ def find_weights(name: str) -> Path | None:
     """Return the file `weights/name` below the data folder if it is there."""
     path = data_root() / "weights" / name
     return path if path.is_file() else None
+
+
+def weights_label(weights: str) -> str:
+    """Return a name for weights that holds no path: a file's name and hash, or the name given."""
+    path = Path(weights)
+    if not path.is_file():
+        return weights
+    return f"{path.name}-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
 
 
 def _unwrap(content: object, path: Path) -> dict[str, Tensor]:

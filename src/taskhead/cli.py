@@ -8,6 +8,16 @@ from pathlib import Path
 from taskhead import presets, settings, studies
 from taskhead.parameters import execute_notebook
 
+_OPTIONS = {
+    "data": (str, "folder of images, for the setting imagefolder"),
+    "domain": (str, "the one target domain, in place of the preset's"),
+    "backbone": (str, "in place of the preset's"),
+    "weights": (str, "a checkpoint file, or the name of torchvision weights"),
+    "image_size": (int, "side of the images in pixels, in place of the preset's"),
+    "train_per_class": (int, "training images of each class, in place of the preset's"),
+    "ft_lr": (float, "finetuning rate, in place of the setting's"),
+}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0, or 1 after a message on bad input."""
@@ -40,6 +50,7 @@ def _run_study(arguments: argparse.Namespace) -> None:
         seeds=arguments.seeds,
         device=arguments.device,
         recompute=arguments.recompute,
+        **{name: getattr(arguments, name) for name in _OPTIONS},
     )
     path = studies.records.table_path(arguments.results, arguments.study, arguments.setting)
     print(f"{len(table)} runs in {path}")
@@ -71,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="write DIR/STUDY/SETTING.csv (default: %(default)s)",
     )
+    for name, (kind, text) in _OPTIONS.items():
+        run.add_argument(f"--{name.replace('_', '-')}", type=kind, default=kind(), help=text)
     run.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     run.add_argument("--recompute", action="store_true", help="compute rows that are there again")
     run.set_defaults(command=_run_study)

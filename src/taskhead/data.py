@@ -1,7 +1,8 @@
 """Images and labels as tensors resident on one device, and seeded splits without overlap."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -35,17 +36,25 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class Task:
-    """A classification task: three splits without overlap and the number of classes K."""
+    """A classification task: three splits without overlap and the number of classes K.
+
+    `ood` holds test sets of other domains by name, with the same classes.
+    """
 
     train: LabelledImages
     val: LabelledImages
     test: LabelledImages
     n_classes: int
+    ood: dict[str, LabelledImages] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> "Task":
         """Return the same task on `device`."""
         return Task(
-            self.train.to(device), self.val.to(device), self.test.to(device), self.n_classes
+            self.train.to(device),
+            self.val.to(device),
+            self.test.to(device),
+            self.n_classes,
+            {name: images.to(device) for name, images in self.ood.items()},
         )
 
 
@@ -70,40 +79,51 @@ def load_digits(classes: range) -> LabelledImages:
 
 
 def split(
-    data: LabelledImages, *, n_classes: int, train_per_class: int, val_per_class: int, seed: int
+    data: LabelledImages,
+    *,
+    n_classes: int,
+    train_per_class: int,
+    val_per_class: int,
+    seed: int,
+    test_per_class: int = 0,
+    test: LabelledImages | None = None,
+    names: Sequence[str] = (),
 ) -> Task:
     """Split data at random into train, val and test, the same number of images for each class.
 
     Train and val take the first `train_per_class` and the next `val_per_class` images of each
-    class in an order drawn from `seed`; test takes all that remain.
+    class in an order drawn from `seed`. Where the data has no `test` split of its own, test takes
+    what remains, at most `test_per_class` images of each class unless that is 0. `names` of the
+    classes serve in messages.
 
     Raises
     ------
     ValueError
-        If a class has too few images to leave at least one for the test split, or a label lies
-        outside 0 .. n_classes - 1.
+        If a class has too few images, or a label lies outside 0 .. n_classes - 1.
     """
-    if train_per_class < 1 or val_per_class < 1:
+    if train_per_class < 1 or val_per_class < 1 or test_per_class < 0:
         raise ValueError(
-            f"train_per_class and val_per_class must be at least 1, "
-            f"got {train_per_class} and {val_per_class}"
+            f"train_per_class and val_per_class must be at least 1 and test_per_class at least 0, "
+            f"got {train_per_class}, {val_per_class} and {test_per_class}"
         )
     check_labels(data.labels, n_classes)
     labels = data.labels.cpu()
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     parts: tuple[list[Tensor], ...] = ([], [], [])
+    asked = train_per_class + val_per_class
     for label in range(n_classes):
         members = order[labels[order] == label]
-        if len(members) <= train_per_class + val_per_class:
+        if len(members) < asked + (test is None):
             raise ValueError(
-                f"class {label} has {len(members)} images; train_per_class={train_per_class} and "
-                f"val_per_class={val_per_class} leave none for the test split"
+                f"class {names[label] if names else label} has {len(members)} images; "
+                f"train_per_class={train_per_class} and val_per_class={val_per_class} need {asked}"
+                + (" and leave none for the test split" if test is None else "")
             )
-        sizes = [train_per_class, val_per_class, len(members) - train_per_class - val_per_class]
-        for part, chosen in zip(parts, members.split(sizes), strict=True):
-            part.append(chosen)
-    train, val, test = (data[torch.cat(part)] for part in parts)
-    return Task(train, val, test, n_classes)
+        ends = (train_per_class, asked, asked + test_per_class if test_per_class else None)
+        for part, start, end in zip(parts, (0, *ends), ends, strict=False):
+            part.append(members[start:end])
+    train, val, rest = (data[torch.cat(part)] for part in parts)
+    return Task(train, val, rest if test is None else test, n_classes)
 
 
 def shuffled_batches(n: int, batch_size: int, generator: torch.Generator) -> tuple[Tensor, ...]:

@@ -1,13 +1,13 @@
 """Presets: how much to compute. Typed, validated, read from `presets/*.yaml`."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from taskhead.checks import check_choice, check_taus
+from taskhead.tasks import NO_DOMAIN
 
 NAMES = ("smoke", "laptop", "gpu")
 
@@ -27,6 +27,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)]
 Taus = Annotated[list[int], AfterValidator(_increasing)]
 Positives = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
 
 
 class _Strict(BaseModel):
@@ -39,7 +40,7 @@ class ToyLinear(_Strict):
     seeds: Seeds
     taus: Taus
     init_scales: Positives
-    widths: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+    widths: Annotated[list[Count], Field(min_length=1)]
 
 
 class LazyLimit(_Strict):
@@ -50,12 +51,28 @@ class LazyLimit(_Strict):
     energies: Positives
 
 
-class EnergySweep(_Strict):
-    """Grid of the `energy_sweep` study in one setting."""
+class Network(_Strict):
+    """What every study of a network setting needs: the backbone, and the images to draw."""
 
     seeds: Seeds
+    backbone: str
+    image_size: Annotated[int, Field(ge=8)]
+    train_per_class: Count
+    val_per_class: Count
+    test_per_class: Annotated[int, Field(ge=0)]
+    domains: Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)] = [NO_DOMAIN]
+
+
+class Probing(Network):
+    """Grid of the `batchnorm_drift` study in one setting."""
+
     taus: Taus
-    ft_epochs: Annotated[int, Field(ge=1)]
+
+
+class EnergySweep(Probing):
+    """Grid of the `energy_sweep` study in one setting."""
+
+    ft_epochs: Count
 
 
 class RateSearch(EnergySweep):
@@ -70,7 +87,13 @@ class FeatureGeometry(EnergySweep):
     samples: Annotated[int, Field(ge=2)]
 
 
-Scale = ToyLinear | LazyLimit | EnergySweep | RateSearch | FeatureGeometry
+class Pretraining(_Strict):
+    """Grid of the `pretraining` study: the backbones with a recipe to train."""
+
+    backbones: Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
+
+
+Scale = ToyLinear | LazyLimit | Network | Pretraining
 
 
 class Preset(_Strict):
@@ -82,25 +105,23 @@ class Preset(_Strict):
     energy_sweep: dict[str, EnergySweep]
     rate_search: dict[str, RateSearch]
     feature_geometry: dict[str, FeatureGeometry]
+    batchnorm_drift: dict[str, Probing]
+    pretraining: dict[str, Pretraining]
 
-    def scale(self, study: str, setting: str, *, seeds: Sequence[int] | None = None) -> Scale:
-        """Return the grid of a study in a setting, with other seeds if any are given.
+    def scale(self, study: str, setting: str, **changes: Any) -> Scale:
+        """Return the grid of a study in a setting, with some of its fields changed.
 
         Raises
         ------
         ValueError
-            If the preset has no such grid or the seeds are invalid.
+            If the preset has no such grid, or a change is invalid or no field of this grid.
         """
         grids: dict[str, Scale] = getattr(self, study)
         check_choice(f"setting of {study} in preset {self.name}", setting, grids)
-        if seeds is None:
-            return grids[setting]
         try:
-            return type(grids[setting]).model_validate(
-                grids[setting].model_dump() | {"seeds": list(seeds)}
-            )
+            return type(grids[setting]).model_validate(grids[setting].model_dump() | changes)
         except ValidationError as error:
-            raise ValueError(f"invalid seeds: {_in_one_line(error)}") from None
+            raise ValueError(f"invalid grid of {study}: {_in_one_line(error)}") from None
 
 
 def folder() -> Path:

@@ -3,17 +3,17 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import pandas as pd
 import torch
 from tqdm import tqdm
 
-from taskhead import records, sweeps, toys
+from taskhead import drift, geometry, pretraining, records, runs, sweeps, toys
 from taskhead.checks import check_choice
-from taskhead.presets import load_preset
+from taskhead.presets import Scale, load_preset
 from taskhead.records import Row
-from taskhead.settings import SETTINGS, NetworkSetting, get_setting
+from taskhead.settings import SETTINGS, NetworkSetting, configure, get_setting
 
 RUNS_FOLDER = Path("runs")
 
@@ -34,6 +34,7 @@ class Study:
 
 
 _NETWORK_SETTINGS = [name for name, s in SETTINGS.items() if isinstance(s, NetworkSetting)]
+_BATCHNORM_SETTINGS = ["digits", "cifar10-to-cifar100", "cifar10-to-stl10"]
 STUDIES = {
     "toy_linear": Study(
         columns=toys.TOY_LINEAR_COLUMNS,
@@ -53,7 +54,7 @@ STUDIES = {
         columns=sweeps.ENERGY_SWEEP_COLUMNS,
         key=sweeps.ENERGY_SWEEP_KEY,
         settings=_NETWORK_SETTINGS,
-        plan=sweeps.plan_energy_sweep,
+        plan=runs.plan_finetuning,
         compute=sweeps.compute_energy_sweep,
     ),
     "rate_search": Study(
@@ -64,13 +65,45 @@ STUDIES = {
         compute=sweeps.compute_energy_sweep,
     ),
     "feature_geometry": Study(
-        columns=sweeps.FEATURE_GEOMETRY_COLUMNS,
-        key=sweeps.FEATURE_GEOMETRY_KEY,
-        settings=_NETWORK_SETTINGS,
-        plan=sweeps.plan_feature_geometry,
-        compute=sweeps.compute_feature_geometry,
+        columns=geometry.FEATURE_GEOMETRY_COLUMNS,
+        key=geometry.FEATURE_GEOMETRY_KEY,
+        settings=["digits"],
+        plan=geometry.plan_feature_geometry,
+        compute=geometry.compute_feature_geometry,
+    ),
+    "batchnorm_drift": Study(
+        columns=drift.BATCHNORM_DRIFT_COLUMNS,
+        key=drift.BATCHNORM_DRIFT_KEY,
+        settings=_BATCHNORM_SETTINGS,
+        plan=drift.plan_batchnorm_drift,
+        compute=drift.compute_batchnorm_drift,
+    ),
+    "pretraining": Study(
+        columns=pretraining.PRETRAINING_COLUMNS,
+        key=pretraining.PRETRAINING_KEY,
+        settings=_BATCHNORM_SETTINGS,
+        plan=lambda setting, preset, scale: pretraining.plan_pretraining(
+            setting.name, preset, scale.backbones
+        ),
+        compute=lambda setting, runs, device: pretraining.compute_pretraining(runs, device),
     ),
 }
+
+
+class Options(TypedDict, total=False):
+    """What a run may take in place of its setting's and preset's own; "" and 0 change nothing.
+
+    `data` is the image folder of the open setting `imagefolder`, `weights` the name of torchvision
+    weights or a checkpoint file, `domain` the one target domain.
+    """
+
+    backbone: str
+    weights: str
+    data: str
+    domain: str
+    image_size: int
+    train_per_class: int
+    ft_lr: float
 
 
 def run(
@@ -82,6 +115,7 @@ def run(
     seeds: Sequence[int] | None = None,
     device: str = "auto",
     recompute: bool = False,
+    **options: Unpack[Options],
 ) -> pd.DataFrame:
     """Compute what the table `results/study/setting.csv` lacks and return the preset's rows.
 
@@ -100,6 +134,8 @@ def run(
         "auto" (CUDA, then MPS, then CPU), "cpu", "cuda" or "mps".
     recompute
         Compute every row again; each replaces its predecessor when it is done.
+    options
+        See `Options`.
 
     Returns
     -------
@@ -109,10 +145,11 @@ def run(
     Raises
     ------
     ValueError
-        If a name is unknown, a seed or the device is invalid, or the results file is damaged.
-        Nothing has been computed or written then.
+        If a name is unknown, a seed, an option or the device is invalid, or the results file is
+        damaged. Nothing has been computed or written then.
     """
-    plan = _plan(study, setting, preset, seeds)
+    described, scale = _prepare(study, setting, preset, seeds, options)
+    plan = STUDIES[study].plan(described, preset, scale)
     kind, torch_device = STUDIES[study], choose_device(device)
     if Path(results).is_file():
         raise ValueError(f"results {results} is a file; give a folder")
@@ -121,14 +158,30 @@ def run(
     records.load_provenance(path)  # damaged, it must not cost the rows computed below
     pending = plan if recompute else records.missing_keys(plan, table, kind.key)
     if pending:
-        scale = load_preset(preset).scale(study, setting, seeds=seeds)
         session = records.describe_session(preset, scale.model_dump(), torch_device)
         with tqdm(total=len(pending), desc=f"{study} {setting}", unit="run") as progress:
-            for rows in kind.compute(get_setting(setting), pending, torch_device):
+            for rows in kind.compute(described, pending, torch_device):
                 records.append(path, rows, kind.columns, key=kind.key, session=session)
                 progress.update(len(rows))
         table = records.load(path, kind.columns)
     return records.select(table, plan, kind.key)
+
+
+def recorded(
+    study: str, *, setting: str, preset: str, **options: Unpack[Options]
+) -> tuple[pd.DataFrame, Path] | None:
+    """Return the preset's recorded rows and their table; None unless they are complete.
+
+    Parameters and errors are those of `run`. Nothing is computed.
+    """
+    described, scale = _prepare(study, setting, preset, None, options)
+    kind = STUDIES[study]
+    plan = kind.plan(described, preset, scale)
+    path = records.table_path(records.recorded_folder(), study, setting)
+    table = records.load(path, kind.columns)
+    if records.missing_keys(plan, table, kind.key):
+        return None
+    return records.select(table, plan, kind.key), path
 
 
 def load_or_run(
@@ -139,6 +192,7 @@ def load_or_run(
     results: Path | str = "",
     device: str = "auto",
     recompute: bool = False,
+    **options: Unpack[Options],
 ) -> tuple[pd.DataFrame, Path]:
     """Return the preset's rows and the table they stand in, computing only what is missing.
 
@@ -146,16 +200,20 @@ def load_or_run(
     complete, and are never changed; else the folder `runs` below the working directory is used.
     Parameters and errors are those of `run`.
     """
-    plan, kind = _plan(study, setting, preset, None), STUDIES[study]
     choose_device(device)
     if not results and not recompute:
-        recorded = records.table_path(records.recorded_folder(), study, setting)
-        table = records.load(recorded, kind.columns)
-        if not records.missing_keys(plan, table, kind.key):
-            return records.select(table, plan, kind.key), recorded
+        found = recorded(study, setting=setting, preset=preset, **options)
+        if found:
+            return found
     folder = Path(results) if results else RUNS_FOLDER
     table = run(
-        study, setting=setting, preset=preset, results=folder, device=device, recompute=recompute
+        study,
+        setting=setting,
+        preset=preset,
+        results=folder,
+        device=device,
+        recompute=recompute,
+        **options,
     )
     return table, records.table_path(folder, study, setting)
 
@@ -182,10 +240,27 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _plan(
-    study: str, setting: str, preset: str, seeds: Sequence[int] | None
-) -> list[dict[str, Any]]:
+def _prepare(
+    study: str, setting: str, preset: str, seeds: Sequence[int] | None, options: Options
+) -> tuple[Any, Scale]:
+    """Return the setting and the grid with the options in place."""
     check_choice("study", study, STUDIES)
-    described, scales = get_setting(setting), load_preset(preset)
+    described, loaded = get_setting(setting), load_preset(preset)
     check_choice(f"setting of {study}", setting, STUDIES[study].settings)
-    return STUDIES[study].plan(described, preset, scales.scale(study, setting, seeds=seeds))
+    for name in options:
+        check_choice("option", name, Options.__annotations__)
+    described = configure(
+        described,
+        data=options.get("data", ""),
+        weights=options.get("weights", ""),
+        ft_lr=options.get("ft_lr", 0.0),
+    )
+    changes = {
+        "backbone": options.get("backbone"),
+        "image_size": options.get("image_size"),
+        "train_per_class": options.get("train_per_class"),
+        "domains": [options.get("domain")] if options.get("domain") else None,
+        "seeds": None if seeds is None else list(seeds),
+    }
+    given = {name: value for name, value in changes.items() if value not in (None, "", 0)}
+    return described, loaded.scale(study, setting, **given)

@@ -1,0 +1,215 @@
+"""Runs of a network setting: what decides one, head probing, then finetuning from each head."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from itertools import groupby, product
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from taskhead.augmentation import AUGMENTATIONS
+from taskhead.backbones import extract_features, fingerprint
+from taskhead.checkpoints import weights_label
+from taskhead.checks import check_choice
+from taskhead.data import Task
+from taskhead.finetuning import FinetuneResult, evaluate, finetune
+from taskhead.heads import make_head
+from taskhead.presets import EnergySweep, Probing
+from taskhead.pretraining import pretrained_backbone
+from taskhead.probing import Snapshot, probe_head
+from taskhead.records import Row
+from taskhead.settings import NetworkSetting
+from taskhead.tasks import Draw
+
+RUN_COLUMNS: dict[str, type] = {
+    "setting": str,
+    "preset": str,
+    "backbone": str,
+    "weights": str,
+    "data": str,
+    "domain": str,
+    "image_size": int,
+    "train_per_class": int,
+    "val_per_class": int,
+    "test_per_class": int,
+    "seed": int,
+    "tau": int,
+    "eps": float,
+    "head_depth": int,
+    "init_scale": float,
+    "bn_mode": str,
+    "hp_lr": float,
+    "batch_size": int,
+}
+FINETUNING_COLUMNS: dict[str, type] = {
+    **RUN_COLUMNS,
+    "ft_lr": float,
+    "ft_epochs": int,
+    "weight_decay": float,
+    "augment": str,
+}
+
+
+def plan_probing(setting: NetworkSetting, preset: str, scale: Probing) -> list[dict[str, Any]]:
+    """Return the keys of all probed heads: every domain, seed and tau, a linear head, hard labels.
+
+    Raises
+    ------
+    ValueError
+        If the setting does not take the backbone or does not have a domain.
+    """
+    check_choice(f"backbone of setting {setting.name}", scale.backbone, setting.backbones)
+    for domain in scale.domains:
+        check_choice(f"domain of setting {setting.name}", domain, setting.domains)
+    return [
+        {
+            "setting": setting.name,
+            "preset": preset,
+            "backbone": scale.backbone,
+            "weights": weights_label(setting.weights),
+            "data": setting.data,
+            "domain": domain,
+            "image_size": scale.image_size,
+            "train_per_class": scale.train_per_class,
+            "val_per_class": scale.val_per_class,
+            "test_per_class": scale.test_per_class,
+            "seed": seed,
+            "tau": tau,
+            "eps": 0.0,
+            "head_depth": 1,
+            "init_scale": setting.init_scale,
+            "bn_mode": "eval",
+            "hp_lr": setting.hp_lr,
+            "batch_size": setting.batch_size,
+        }
+        for domain, seed, tau in product(scale.domains, scale.seeds, scale.taus)
+    ]
+
+
+def plan_finetuning(
+    setting: NetworkSetting, preset: str, scale: EnergySweep
+) -> list[dict[str, Any]]:
+    """Return the keys of all runs: every probed head, finetuned at the setting's rate."""
+    finetuning = {
+        "ft_lr": setting.ft_lr,
+        "ft_epochs": scale.ft_epochs,
+        "weight_decay": setting.weight_decay,
+        "augment": setting.augment,
+    }
+    return [{**run, **finetuning} for run in plan_probing(setting, preset, scale)]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A seed's task with the features of the untouched backbone and a head that is not trained."""
+
+    task: Task
+    backbone: nn.Module
+    z0_train: Tensor
+    z0_val: Tensor
+    head: nn.Module
+
+
+def prepare(
+    setting: NetworkSetting, backbone: nn.Module, run: Row, device: torch.device
+) -> Prepared:
+    """Draw a run's task, extract its features and make its head."""
+    draw = Draw(**{each.name: run[each.name] for each in fields(Draw)})
+    task = setting.load_task(draw).to(device)
+    z0_train, z0_val = (extract_features(backbone, part.images) for part in (task.train, task.val))
+    head = make_head(
+        z0_train.shape[1],
+        task.n_classes,
+        depth=run["head_depth"],
+        init_scale=run["init_scale"],
+        seed=run["seed"],
+    )
+    return Prepared(task, backbone, z0_train, z0_val, head)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A run's outcome.
+
+    `snapshot` is None where probing diverged; `result` and `zT` are None where probing or
+    finetuning did. z0 and zT are features of the validation split, whose classes are `labels`.
+    """
+
+    run: Row
+    backbone_sha256: str
+    z0: Tensor
+    labels: Tensor
+    snapshot: Snapshot | None
+    result: FinetuneResult | None = None
+    zT: Tensor | None = None
+    ood: dict[str, float] = field(default_factory=dict)
+    wall_s: float | None = None
+
+
+def probe_and_finetune(
+    setting: NetworkSetting, runs: Sequence[Row], device: torch.device
+) -> Iterator[Done]:
+    """Probe once for all runs that differ in tau alone, then finetune from every snapshot."""
+    backbone = pretrained_backbone(runs[0]["backbone"], weights=setting.weights, device=device)
+    sha256 = fingerprint(backbone)
+    for _, group in groupby(runs, lambda run: {**run, "tau": None}):
+        same_head = list(group)
+        first = same_head[0]
+        prepared = prepare(setting, backbone, first, device)
+        task, z0 = prepared.task, prepared.z0_val
+        probe = partial(
+            probe_head,
+            prepared.z0_train,
+            task.train.labels,
+            prepared.head,
+            lr=first["hp_lr"],
+            eps=first["eps"],
+            batch_size=first["batch_size"],
+            val=(z0, task.val.labels),
+            seed=first["seed"],
+        )
+        for run, snapshot in zip(same_head, _snapshots(probe, same_head), strict=True):
+            done = Done(run, sha256, z0, task.val.labels, snapshot)
+            if snapshot is None:
+                yield done
+                continue
+            start = time.perf_counter()
+            try:
+                result = finetune(
+                    backbone,
+                    snapshot.head,
+                    task,
+                    epochs=run["ft_epochs"],
+                    backbone_lr=run["ft_lr"],
+                    head_lr=run["ft_lr"],
+                    bn_mode=run["bn_mode"],
+                    weight_decay=run["weight_decay"],
+                    batch_size=run["batch_size"],
+                    augment=AUGMENTATIONS[run["augment"]],
+                    seed=run["seed"],
+                )
+            except FloatingPointError:
+                yield replace(done, wall_s=time.perf_counter() - start)
+                continue
+            best = nn.Sequential(result.best_backbone, result.best_head)
+            yield replace(
+                done,
+                result=result,
+                zT=extract_features(result.backbone, task.val.images),
+                ood={name: evaluate(best, images)[0] for name, images in task.ood.items()},
+                wall_s=time.perf_counter() - start,
+            )
+
+
+def _snapshots(probe: Callable[..., list[Snapshot]], runs: Sequence[Row]) -> list[Snapshot | None]:
+    """Return the snapshot of every run, None from the first tau at which probing has diverged."""
+    taus = [run["tau"] for run in runs]
+    for reached in range(len(taus), 0, -1):
+        try:
+            return [*probe(taus=taus[:reached]), *[None] * (len(taus) - reached)]
+        except FloatingPointError:
+            continue
+    return [None] * len(taus)
