@@ -1,6 +1,7 @@
 # `make book` and `make test`: each creates .venv first and installs everything it needs.
 PYTHON = python3
 PRESET = laptop
+RECORDED = yes
 CORES = all
 
 # The caller's environment must not choose the code that runs here.
@@ -13,7 +14,7 @@ LINUX_ONLY = cuda-|nvidia-|triton==
 .PHONY: book test lock clean
 
 book: $(INSTALLED)
-	$(PY) -m snakemake --cores $(CORES) --config preset=$(PRESET)
+	$(PY) -m snakemake --cores $(CORES) --config preset=$(PRESET) recorded=$(RECORDED)
 	@echo "The book: $(CURDIR)/_build/html/index.html"
 
 test: $(INSTALLED)

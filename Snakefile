@@ -2,6 +2,9 @@
 
     snakemake --cores 2 --config preset=smoke
 
+Preset laptop is drawn from the recorded results; `--config recorded=no` computes it again. The notebooks of
+settings that need downloaded data are drawn from the recorded results in every preset.
+
 Every change of the library or of the preset opens a new folder of runs, so no row of an older source reaches
 a page, and a killed study loses at most the run it was in. That folder is no output of a rule on purpose:
 Snakemake deletes the outputs of an interrupted rule.
@@ -22,14 +25,17 @@ PRESETS = sorted(path.stem for path in Path("presets").glob("*.yaml"))
 if PRESET not in PRESETS:
     raise WorkflowError(f"unknown preset {PRESET!r}; valid: {', '.join(PRESETS)}")
 
-NOTEBOOKS = {
+USE_RECORDED = PRESET == "laptop" and str(config.get("recorded", "yes")).lower() in ("yes", "true")
+COMPUTED = {
     "quickstart": [],
     "toy-linear": ["toy_linear/toy", "lazy_limit/toy"],
     "energy-sweep": ["energy_sweep/digits"],
     "feature-geometry": ["feature_geometry/digits"],
 }
+RECORDED = ["cifar-probing", "imagenet-probing"]
+RECORDED_TABLES = sorted(str(file) for file in Path("results").glob("*/*.*"))
 SOURCE = [*map(str, sorted(Path("src/taskhead").glob("*.py"))), f"presets/{PRESET}.yaml"]
-DRAWING = [f"src/taskhead/{name}.py" for name in ("claims", "cli", "figures", "parameters")]
+DRAWING = [f"src/taskhead/{name}.py" for name in ("claims", "cli", "figures", "parameters", "words")]
 COMPUTING = [file for file in SOURCE if file not in DRAWING]
 DIGEST = hashlib.sha256(b"\0".join(Path(file).read_bytes() for file in COMPUTING)).hexdigest()[:12]
 RUNS = f"_build/runs/{DIGEST}"
@@ -40,7 +46,8 @@ BIN = Path(PYTHON).parent
 os.environ.pop("MPLBACKEND", None)  # notebooks draw inline, whatever the caller's shell says
 
 
-def tables(*studies):
+def tables(notebook):
+    studies = [] if USE_RECORDED else COMPUTED.get(notebook, [])
     return [f"{RESULTS}/{study}.{ending}" for study in studies for ending in ("csv", "json")]
 
 
@@ -53,7 +60,7 @@ rule study:
     input:
         COMPUTING,
     output:
-        tables("{study}/{setting}"),
+        [f"{RESULTS}/{{study}}/{{setting}}.{ending}" for ending in ("csv", "json")],
     params:
         runs=RUNS,
     shell:
@@ -67,28 +74,30 @@ rule notebook:
     input:
         "notebooks/{name}.ipynb",
         SOURCE,
-        lambda wildcards: tables(*NOTEBOOKS[wildcards.name]),
+        RECORDED_TABLES,
+        lambda wildcards: tables(wildcards.name),
     output:
         f"{EXECUTED}/{{name}}.ipynb",
     params:
-        results=lambda wildcards: f"-p results {RUNS}" if NOTEBOOKS[wildcards.name] else "",
+        preset=lambda wildcards: "laptop" if wildcards.name in RECORDED else PRESET,
+        results=lambda wildcards: f"-p results {RUNS}" if tables(wildcards.name) else "",
     shell:
-        "{BIN:q}/papermill {input[0]} {output} --no-progress-bar -p preset {PRESET} {params.results}"
+        "{BIN:q}/papermill {input[0]} {output} --no-progress-bar -p preset {params.preset} {params.results}"
 
 
 rule stage:
     input:
         ["_config.yml", "_toc.yml", *map(str, Path("book").rglob("*.*"))],
-        [str(file) for file in Path("results").glob("*/*.csv")],
+        RECORDED_TABLES,
         [str(file) for file in Path("workflow").glob("*.py")],
-        expand(f"{EXECUTED}/{{name}}.ipynb", name=NOTEBOOKS),
-        tables(*sum(NOTEBOOKS.values(), [])),
+        expand(f"{EXECUTED}/{{name}}.ipynb", name=[*COMPUTED, *RECORDED]),
     output:
         "_build/stage/_config.yml",
     params:
         repository=repository_url(config.get("repository_url")) or "",
+        results="" if USE_RECORDED else RESULTS,
     shell:
-        "{PYTHON:q} workflow/stage.py --preset {PRESET} --repository-url='{params.repository}'"
+        "{PYTHON:q} workflow/stage.py --preset {PRESET} --results='{params.results}' --repository-url='{params.repository}'"
 
 
 rule html:

@@ -11,13 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import hypothesis
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torchvision import models
 
 from taskhead import studies
-from taskhead.studies import STUDIES
+from taskhead.data import data_root
+from taskhead.presets import load_preset
+from taskhead.resnets import CifarResNet
+from taskhead.settings import PACS_DOMAINS
+from taskhead.studies import STUDIES, Options
 
 REPOSITORY = Path(__file__).parents[1]
+SMOKE_GRIDS = [
+    (study, setting) for study in STUDIES for setting in getattr(load_preset("smoke"), study)
+]
+CLASS_COLOURS = {"cat": (200, 60, 60), "dog": (60, 200, 60), "elk": (60, 60, 200)}
 
 
 def repository_files() -> set[str]:
@@ -34,8 +45,10 @@ class Checkout:
     path: Path
     data: Path
 
-    def start(self, *options: str, preset: str = "smoke", url: str = "") -> subprocess.Popen:
-        config = ["--config", f"preset={preset}", f"repository_url={url}"]
+    def start(
+        self, *options: str, preset: str = "smoke", url: str = "", recorded: str = "yes"
+    ) -> subprocess.Popen:
+        config = ["--config", f"preset={preset}", f"repository_url={url}", f"recorded={recorded}"]
         environment = {k: v for k, v in os.environ.items() if k != "TASKHEAD_REPOSITORY_URL"}
         return subprocess.Popen(
             [sys.executable, "-m", "snakemake", "--cores", "2", *options, *config],
@@ -47,8 +60,8 @@ class Checkout:
             start_new_session=True,
         )
 
-    def run(self, *options: str, preset: str = "smoke", url: str = "", rc: int = 0) -> str:
-        process = self.start(*options, preset=preset, url=url)
+    def run(self, *options: str, rc: int = 0, **config: str) -> str:
+        process = self.start(*options, **config)
         output, _ = process.communicate()
         assert process.returncode == rc, output
         return output
@@ -107,11 +120,53 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+def write_tree(folder: Path, *, per_class: int, size: int = 32, seed: int = 0) -> Path:
+    """Write three classes of noise, each around a colour of its own, as `folder/CLASS/N.png`."""
+    rng = np.random.default_rng(seed)
+    for name, colour in CLASS_COLOURS.items():
+        (folder / name).mkdir(parents=True)
+        for number in range(per_class):
+            noise = rng.integers(-60, 56, size=(size, size + 8, 3))
+            pixels = (np.array(colour) + noise).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+def own_data(setting: str) -> Options:
+    """Return the options without which the open setting cannot run."""
+    return {"data": str(data_root() / "stl10")} if setting == "imagefolder" else {}
+
+
 @pytest.fixture(scope="session")
-def smoke_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compute every study in preset `smoke` once; use copies of it, never change it."""
+def mini_data(alone: None) -> Path:
+    """Lay out small data sets and random checkpoints where the named settings look for theirs."""
+    root = data_root()
+    for seed, name in enumerate(("cifar10", "cifar100", "stl10", "flowers102")):
+        write_tree(root / name / "train", per_class=8, seed=seed)
+        write_tree(root / name / "test", per_class=3, seed=seed + 100)
+    for seed, domain in enumerate(PACS_DOMAINS):
+        write_tree(root / "pacs" / domain, per_class=7, seed=seed + 200)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        resnet, squeezenet = CifarResNet(20), models.squeezenet1_1(weights=None)
+    state = {**resnet.state_dict(), "linear.weight": torch.zeros(10, 64)}
+    state["linear.bias"] = torch.zeros(10)
+    (root / "weights").mkdir()
+    torch.save(
+        {"state_dict": {f"module.{name}": value for name, value in state.items()}},
+        root / "weights" / "resnet20-12fca82f.th",
+    )
+    torch.save(squeezenet.state_dict(), root / "weights" / "squeezenet1_1-imagenet.pth")
+    return root
+
+
+@pytest.fixture(scope="session")
+def smoke_results(tmp_path_factory: pytest.TempPathFactory, mini_data: Path) -> Path:
+    """Compute every grid of preset `smoke` once; use copies of the tables, never change them."""
     results = tmp_path_factory.mktemp("smoke")
-    for study, kind in STUDIES.items():
-        for setting in kind.settings:
-            studies.run(study, setting=setting, preset="smoke", results=results, device="cpu")
+    for study, setting in reversed(SMOKE_GRIDS):
+        options = own_data(setting)
+        studies.run(
+            study, setting=setting, preset="smoke", results=results, device="cpu", **options
+        )
     return results

@@ -1,27 +1,20 @@
-"""Backbones: features of the stated size, and pretraining that runs once."""
+"""Backbones: features of the stated size, from the stated weights."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torchvision import models
 
-from taskhead import pretraining
 from taskhead.backbones import (
-    DIGITS_FEATURES,
     Normalise,
     cifar_resnet18,
     extract_features,
+    fingerprint,
     small_convnet,
     torchvision_backbone,
 )
-from taskhead.heads import make_head
-from taskhead.pretraining import checkpoint_path, pretrained_backbone
-from taskhead.probing import probe_head
-from taskhead.settings import DIGITS
 
-QUICK = replace(DIGITS, pretraining=replace(DIGITS.pretraining, epochs=1))
 IMAGES = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
@@ -33,7 +26,7 @@ def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 def test_features_have_the_stated_size_in_batches_of_any_size():
     backbone = small_convnet()
     features = extract_features(backbone, IMAGES)
-    assert features.shape == (5, DIGITS_FEATURES)
+    assert features.shape == (5, 64)
     assert not features.requires_grad
     torch.testing.assert_close(extract_features(backbone, IMAGES, batch_size=2), features)
 
@@ -52,29 +45,6 @@ def test_seed_decides_the_backbone_and_nothing_else_does():
     assert same_weights(small_convnet(seed=2), small_convnet(seed=2))
     assert not same_weights(small_convnet(seed=2), small_convnet(seed=3))
     assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def test_pretraining_runs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("TASKHEAD_DATA", str(tmp_path))
-    first = pretrained_backbone(QUICK, "cpu")
-    assert not first.training
-    monkeypatch.setattr(pretraining, "pretrain", lambda *_: pytest.fail("pretrained again"))
-    assert same_weights(pretrained_backbone(QUICK, "cpu"), first)
-    assert [file.suffix for file in (tmp_path / "pretrained").iterdir()] == [".pt"]
-
-
-def test_another_recipe_has_another_checkpoint():
-    slower = replace(DIGITS, pretraining=replace(DIGITS.pretraining, lr=0.01))
-    wider = replace(DIGITS, build_backbone=lambda: small_convnet().append(torch.nn.ReLU()))
-    assert len({checkpoint_path(setting) for setting in (DIGITS, QUICK, slower, wider)}) == 4
-
-
-def test_pretrained_features_carry_the_source_task():
-    source = DIGITS.pretraining.load_source()
-    features = extract_features(pretrained_backbone(DIGITS, "cpu"), source.test.images)
-    head = make_head(DIGITS_FEATURES, source.n_classes)
-    (probed,) = probe_head(features, source.test.labels, head, taus=[20], lr=0.05)
-    assert probed.train_accuracy > 0.95
 
 
 @pytest.mark.parametrize(
@@ -101,6 +71,24 @@ def test_squeezenet_feature_is_pooled(tmp_path: Path):
     with torch.no_grad():
         expected = whole.features(backbone[0](images)).mean(dim=(2, 3))
         torch.testing.assert_close(extract_features(backbone, images), expected)
+
+
+def test_default_weights_are_the_file_in_the_data_folder(tmp_path: Path, monkeypatch):
+    whole = models.squeezenet1_1(weights=None)
+    (tmp_path / "weights").mkdir()
+    torch.save(whole.state_dict(), tmp_path / "weights" / "squeezenet1_1-imagenet.pth")
+    monkeypatch.setenv("TASKHEAD_DATA", str(tmp_path))
+    backbone = torchvision_backbone("squeezenet1_1")
+    assert same_weights(backbone[1].features, whole.features)
+
+
+@pytest.mark.parametrize("name", ["1.weight", "1.running_mean"])
+def test_fingerprint_changes_with_every_parameter_and_buffer(name: str):
+    backbone = small_convnet()
+    before = fingerprint(backbone)
+    assert fingerprint(small_convnet()) == before
+    backbone.state_dict()[name][0] += 1
+    assert fingerprint(backbone) != before
 
 
 def test_normalisation_is_that_of_to_tensor_and_normalize():

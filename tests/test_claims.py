@@ -6,7 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from taskhead.claims import best_in_between, feature_trends, interval, rate_choice
+from taskhead.claims import (
+    accuracy_by_domain,
+    best_in_between,
+    by_series,
+    feature_trends,
+    interval,
+    rate_choice,
+    verdicts,
+)
 
 TAUS = [0, 1, 4, 16, 64]
 ENERGY = dict(zip(TAUS, [0.9, 0.7, 0.5, 0.3, 0.1], strict=True))
@@ -32,7 +40,7 @@ def table(noise: float = 0.01, *, seeds: int = 5, **curves) -> pd.DataFrame:
     )
 
 
-def verdicts(data: pd.DataFrame) -> list[str]:
+def four(data: pd.DataFrame) -> list[str]:
     return feature_trends(data)["verdict"].loc[MEASURES].tolist()
 
 
@@ -46,7 +54,7 @@ def test_interval_is_students():
 
 def test_claimed_trends_hold():
     trends = feature_trends(table())
-    assert verdicts(table()) == ["holds"] * 4
+    assert four(table()) == ["holds"] * 4
     assert trends.loc["dot", "AIE at peak"] == pytest.approx(0.5)
     assert trends.loc["euclidean", "at least energy"] < trends.loc["euclidean", "at peak"]
 
@@ -55,18 +63,79 @@ def test_opposite_trends_are_not_shown():
     opposite = table(
         euclidean=lambda e: -e, cosine=lambda e: e, dot=lambda e: (e - 0.5) ** 2, norm=lambda e: -e
     )
-    assert verdicts(opposite) == ["not shown"] * 4
+    assert four(opposite) == ["not shown"] * 4
 
 
 @pytest.mark.parametrize("curve", [lambda e: e, lambda e: -e], ids=["rise only", "fall only"])
 def test_half_of_a_rise_and_fall_is_not_the_claim(curve):
-    assert verdicts(table(dot=curve, norm=curve)) == ["holds", "holds", "not shown", "not shown"]
+    assert four(table(dot=curve, norm=curve)) == ["holds", "holds", "not shown", "not shown"]
 
 
 def test_noise_and_a_single_seed_show_nothing():
     flat = dict.fromkeys(MEASURES, lambda e: 0.0)
-    assert verdicts(table(noise=1.0, **flat)) == ["not shown"] * 4
-    assert verdicts(table(seeds=1)) == ["not shown"] * 4
+    assert four(table(noise=1.0, **flat)) == ["not shown"] * 4
+    assert four(table(seeds=1)) == ["not shown"] * 4
+
+
+def test_a_curve_that_only_saturates_seldom_passes_for_a_rise_and_fall():
+    rng = np.random.default_rng(0)
+    passed = 0
+    for _ in range(60):
+        data = table(noise=0)
+        data["dot"] = np.minimum(data["aie"], 0.5) + 0.1 * rng.normal(size=len(data))
+        passed += feature_trends(data).loc["dot", "verdict"] == "holds"
+    assert passed <= 3
+
+
+def test_no_seed_chooses_the_peak_it_is_judged_by():
+    data = table(noise=0, seeds=2, dot=lambda e: 0.0)
+    for seed, tau in ((0, 1), (1, 4)):
+        data.loc[(data["seed"] == seed) & (data["tau"] == tau), "dot"] = 1.0
+    assert feature_trends(data).loc["dot", "statistic"] == 0
+
+
+def sweep(setting: str, domain: str = "-", **curves) -> pd.DataFrame:
+    return table(**curves).assign(setting=setting, domain=domain)
+
+
+def test_series_are_settings_and_domains_in_the_order_of_the_table():
+    tables = [sweep("pacs", "sketch"), sweep("digits"), sweep("pacs", "photo")]
+    series = by_series(pd.concat(tables))
+    assert list(series) == ["pacs (sketch)", "digits", "pacs (photo)"]
+    pd.testing.assert_frame_equal(series["pacs (sketch)"], tables[0])
+
+
+def test_every_series_is_judged_alone():
+    together = verdicts(pd.concat([sweep("good"), sweep("bad", euclidean=lambda e: -e)]))
+    assert together.loc["good", "euclidean grows"].startswith("holds (1 ")
+    assert together.loc["bad", "euclidean grows"].startswith("not shown (-1 ")
+    assert together.loc["bad", "cosine falls"].startswith("holds")
+    assert together["seeds"].tolist() == [5, 5]
+
+
+def test_optimum_may_be_judged_on_other_domains():
+    data = table(noise=0.001).assign(ood_accuracy=lambda rows: 1 - rows["aie"])
+    ends = best_in_between(data, judged_on="ood_accuracy")
+    assert ends["chosen tau"].tolist() == [4, 4]
+    assert ends["difference"].tolist() == pytest.approx([0.4, -0.4])
+    assert ends["verdict"].tolist() == ["holds", "not shown"]
+
+
+def test_accuracies_stand_under_the_domain_they_were_tested_on():
+    data = pd.DataFrame(
+        {
+            "domain": ["photo", "photo", "sketch"],
+            "tau": [0, 0, 0],
+            "aie": [0.9, 0.7, 0.5],
+            "test_accuracy": [0.8, 0.6, 0.4],
+            "ood_by_domain": ["sketch=0.2 cartoon=0.3", "sketch=0.4 cartoon=0.5", "photo=0.1"],
+        }
+    )
+    tested = accuracy_by_domain(data)
+    assert tested.loc[("photo", 0)].to_dict() == pytest.approx(
+        {"aie": 0.8, "photo": 0.7, "sketch": 0.3, "cartoon": 0.4}
+    )
+    assert tested.loc[("sketch", 0), ["photo", "sketch"]].tolist() == pytest.approx([0.1, 0.4])
 
 
 def test_mild_probing_that_wins_on_both_sides_holds():

@@ -1,15 +1,16 @@
 """The command line: what it lists, what it computes, where it writes."""
 
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
 
-from taskhead import records
+from taskhead import records, studies
 from taskhead.cli import main
 from taskhead.settings import SETTINGS
-from taskhead.studies import STUDIES
+from taskhead.studies import STUDIES, Options
 
 TOY = ["run", "toy_linear", "--setting", "toy", "--preset", "smoke"]
 
@@ -58,6 +59,24 @@ def test_notebook_is_executed_with_its_parameters(
     assert capsys.readouterr().out == f"executed notebook in {out}\n"
 
 
+def test_every_option_of_a_run_reaches_it(monkeypatch: pytest.MonkeyPatch):
+    given = {
+        "backbone": "resnet20",
+        "weights": "V1",
+        "data": "photos",
+        "domain": "sketch",
+        "image_size": 64,
+        "train_per_class": 5,
+        "ft_lr": 0.25,
+    }
+    assert set(given) == set(Options.__annotations__)
+    seen = {}
+    monkeypatch.setattr(studies, "run", lambda study, **options: seen.update(options) or [])
+    words = [[f"--{name.replace('_', '-')}", str(value)] for name, value in given.items()]
+    assert main([*TOY, *chain(*words)]) == 0
+    assert given.items() <= seen.items()
+
+
 @pytest.mark.parametrize("arguments", [[], ["prepare"], ["run"], [*TOY, "--seeds", "one"]])
 def test_incomplete_command_shows_usage(arguments: list[str], capsys: pytest.CaptureFixture):
     with pytest.raises(SystemExit) as caught:
@@ -66,7 +85,10 @@ def test_incomplete_command_shows_usage(arguments: list[str], capsys: pytest.Cap
     assert "usage: taskhead" in capsys.readouterr().err
 
 
-def test_help_names_every_study_setting_and_preset(capsys: pytest.CaptureFixture):
+def test_help_names_every_study_setting_and_preset(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", "300")
     with pytest.raises(SystemExit) as caught:
         main(["run", "--help"])
     assert caught.value.code == 0

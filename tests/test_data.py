@@ -45,6 +45,22 @@ def test_splits_share_nothing_lose_nothing_and_balance_classes(seed: int):
         assert torch.equal(part.labels, data.labels[numbers(part)])
 
 
+@given(st.integers(0, 2**32))
+def test_limit_of_the_test_split_leaves_the_others_alone(seed: int):
+    whole, limited = (split(numbered(), **SIZES, test_per_class=n, seed=seed) for n in (0, 2))
+    assert torch.bincount(limited.test.labels).tolist() == [2] * 3
+    assert set(numbers(limited.test)) <= set(numbers(whole.test))
+    assert numbers(limited.train) == numbers(whole.train)
+    assert numbers(limited.val) == numbers(whole.val)
+
+
+def test_test_split_of_the_datas_own_is_kept_and_all_images_may_be_drawn():
+    own = numbered(per_class=1)
+    task = split(numbered(per_class=5), **SIZES, test=own, seed=0)
+    assert task.test is own
+    assert sorted(numbers(task.train) + numbers(task.val)) == list(range(15))
+
+
 def test_seed_decides_the_split():
     first, same, other = (split(numbered(), **SIZES, seed=seed).train for seed in (1, 1, 2))
     assert numbers(first) == numbers(same)
@@ -63,7 +79,10 @@ def test_split_leaves_the_random_state_alone():
         ({"train_per_class": 5}, "class 0 has 8 images; train_per_class=5 and val_per_class=3"),
         ({"n_classes": 4}, "class 3 has 0 images"),
         ({"n_classes": 2}, r"labels must lie in 0 \.\. 1 for 2 classes, got values from 0 to 2"),
-        ({"val_per_class": 0}, "at least 1, got 2 and 0"),
+        ({"val_per_class": 0}, "at least 1 and test_per_class at least 0, got 2, 0 and 0"),
+        ({"test_per_class": -1}, "got 2, 3 and -1"),
+        ({"train_per_class": 5}, "need 8 and leave none for the test split"),
+        ({"train_per_class": 6, "names": ["cat", "dog", "elk"]}, "class cat has 8 images"),
     ],
 )
 def test_splits_that_cannot_be_are_refused(change: dict, message: str):
@@ -79,10 +98,15 @@ def test_batches_visit_every_sample_once(n: int, batch_size: int, seed: int):
     assert len(batches[-1]) <= batch_size
 
 
-def test_moving_a_task_keeps_its_data():
+def test_moving_a_task_moves_all_its_data():
     task = split(numbered(), **SIZES, seed=0)
-    for part, moved in zip(parts(task), parts(task.to("cpu")), strict=True):
-        assert torch.equal(part.images, moved.images)
+    task.ood["sketch"] = numbered()
+    moved = task.to("meta")
+    assert list(moved.ood) == ["sketch"]
+    for part in (*parts(moved), moved.ood["sketch"]):
+        assert part.images.device.type == part.labels.device.type == "meta"
+    for part, same in zip(parts(task), parts(task.to("cpu")), strict=True):
+        assert torch.equal(part.images, same.images)
 
 
 def test_data_root_is_the_one_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -90,3 +114,8 @@ def test_data_root_is_the_one_given(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert data_root() == tmp_path
     monkeypatch.delenv("TASKHEAD_DATA")
     assert data_root().name == "taskhead"
+
+
+def test_images_and_labels_must_agree_in_number():
+    with pytest.raises(ValueError, match="3 images but 2 labels"):
+        LabelledImages(torch.zeros(3, 1, 8, 8), torch.zeros(2, dtype=torch.int64))

@@ -11,7 +11,7 @@ import torch
 from taskhead import presets
 from taskhead.cli import main
 from taskhead.pretraining import checkpoint_path, pretrained_backbone
-from taskhead.settings import DIGITS
+from taskhead.settings import SETTINGS
 
 SWEEP = {"study": "energy_sweep", "--setting": "digits", "--preset": "smoke", "--device": "cpu"}
 
@@ -56,6 +56,18 @@ NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has
         pytest.param({"--device": "cuda"}, "device 'cuda' is not available here", marks=NO_CUDA),
         ({"--seeds": "-1"}, "seeds.0: Input should be greater than or equal to 0, got -1"),
         ({"--seeds": "1 2 1"}, "values must differ, got [1, 2, 1]"),
+        ({"--image-size": "16"}, "image_size of the handwritten digits must be 8, got 16"),
+        ({"--image-size": "-8"}, "image_size: Input should be greater than or equal to 8, got -8"),
+        ({"--train-per-class": "-1"}, "train_per_class: Input should be greater"),
+        ({"--train-per-class": "200"}, "images; train_per_class=200 and val_per_class=40 need 240"),
+        ({"--ft-lr": "-0.1"}, "ft_lr must be positive and finite, got -0.1"),
+        ({"--ft-lr": "nan"}, "ft_lr must be positive and finite, got nan"),
+        ({"--backbone": "resnet20"}, "unknown backbone of setting digits 'resnet20'; valid: small"),
+        ({"--weights": "V1"}, "unknown weights 'V1' of small_convnet; valid: DEFAULT or a local"),
+        ({"--domain": "photo"}, "unknown domain of setting digits 'photo'; valid: -"),
+        ({"--data": "photos"}, "setting digits has its own data; a folder, here 'photos', is for"),
+        ({"--setting": "imagefolder"}, "setting imagefolder needs a folder of images; give data"),
+        ({"--setting": "imagefolder", "--data": "no"}, "data folder no does not exist"),
     ],
 )
 def test_wrong_option_ends_the_command(capsys, results: Path, change: dict, message: str):
@@ -99,20 +111,11 @@ def test_damaged_results_are_named_before_anything_is_computed(
     path = results / "energy_sweep" / name
     path.write_bytes(damage(path.read_bytes()))
     before = files(results)
-    monkeypatch.setattr("taskhead.sweeps.probe_head", lambda *_, **__: pytest.fail("computed"))
+    monkeypatch.setattr("taskhead.runs.probe_head", lambda *_, **__: pytest.fail("computed"))
     line = complaint(capsys, [*command(results), "--recompute"])
     assert message in line
     assert str(path) in line
     assert files(results) == before
-
-
-CHECKPOINTS = {
-    "empty": lambda path: path.write_bytes(b""),
-    "text": lambda path: path.write_text("not a checkpoint"),
-    "other architecture": lambda path: torch.save({"weight": torch.zeros(3)}, path),
-    "no state": lambda path: torch.save(torch.zeros(3), path),
-    "code": lambda path: torch.save(torch.nn.ReLU(), path),
-}
 
 
 def test_results_in_a_file_are_refused_before_anything_is_computed(capsys, tmp_path: Path):
@@ -122,19 +125,31 @@ def test_results_in_a_file_are_refused_before_anything_is_computed(capsys, tmp_p
     assert files(tmp_path) == {file: b"notes"}
 
 
-@pytest.mark.parametrize("content", [*CHECKPOINTS, "cut off"])
+CHECKPOINTS = {
+    "empty": (lambda path: path.write_bytes(b""), "is damaged"),
+    "text": (lambda path: path.write_text("not a checkpoint"), "is damaged"),
+    "cut off": (lambda path: path.write_bytes(path.read_bytes()[:1000]), "is damaged"),
+    "code": (lambda path: torch.save(torch.nn.ReLU(), path), "is damaged"),
+    "no state": (lambda path: torch.save(torch.zeros(3), path), "holds no state dict"),
+    "other architecture": (
+        lambda path: torch.save({"weight": torch.zeros(3)}, path),
+        "does not fit the network",
+    ),
+}
+
+
+@pytest.mark.parametrize("content", CHECKPOINTS)
 def test_damaged_checkpoint_is_named(capsys, tmp_path: Path, monkeypatch, content: str):
-    pretrained_backbone(DIGITS, "cpu")
-    whole = checkpoint_path(DIGITS)
+    pretrained_backbone("small_convnet")
+    whole = checkpoint_path("small_convnet")
     monkeypatch.setenv("TASKHEAD_DATA", str(tmp_path / "data"))
-    path = checkpoint_path(DIGITS)
+    path = checkpoint_path("small_convnet")
     path.parent.mkdir(parents=True)
-    if content == "cut off":
-        path.write_bytes(whole.read_bytes()[:1000])
-    else:
-        CHECKPOINTS[content](path)
+    shutil.copy(whole, path)
+    damage, problem = CHECKPOINTS[content]
+    damage(path)
     line = complaint(capsys, command(tmp_path / "results"))
-    assert f"checkpoint {path} is damaged" in line
+    assert f"checkpoint {path} {problem}" in line
     assert "delete it and run again" in line
     assert not (tmp_path / "results").exists()
 
@@ -164,5 +179,6 @@ def test_installed_command_ends_in_one_line_without_traceback(results: Path):
         [taskhead, *command(results, **{"--setting": "digit"})], capture_output=True, text=True
     )
     assert ended.returncode == 1
-    assert ended.stderr == "taskhead: error: unknown setting 'digit'; valid: toy, digits\n"
+    valid = ", ".join(SETTINGS)
+    assert ended.stderr == f"taskhead: error: unknown setting 'digit'; valid: {valid}\n"
     assert files(results) == before

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from taskhead import figures, records
 from taskhead.settings import DIGITS
 from taskhead.studies import STUDIES
+from taskhead.tasks import Draw
 
 DRAWN = {
     figures.linear_adaptation: ("toy_linear", "toy", 4),
@@ -20,7 +21,10 @@ DRAWN = {
     figures.energy_against_tau: ("energy_sweep", "digits", 3),
     figures.adaptation_against_energy: ("energy_sweep", "digits", 4),
     figures.accuracy_against_energy: ("energy_sweep", "digits", 1),
+    figures.accuracy_against_tau: ("energy_sweep", "cifar10-to-cifar100", 1),
+    figures.accuracy_in_and_out_of_distribution: ("energy_sweep", "imagenet-to-pacs", 2),
     figures.overview: ("energy_sweep", "digits", 6),
+    figures.batchnorm_drift: ("batchnorm_drift", "cifar10-to-cifar100", 3),
     figures.feature_geometry: ("feature_geometry", "digits", 4),
 }
 
@@ -58,6 +62,24 @@ def test_curve_is_the_mean_over_seeds(load):
     np.testing.assert_allclose(line.get_xydata(), means)
 
 
+def test_every_series_has_a_line_and_a_name(load):
+    tables = [load("energy_sweep", name) for name in ("digits", "imagenet-to-pacs")]
+    *panels, key = figures.settings_side_by_side(pd.concat(tables)).axes
+    names = ["digits", "imagenet-to-pacs (photo)", "imagenet-to-pacs (sketch)"]
+    assert [text.get_text() for text in key.get_legend().get_texts()] == names
+    for axis in panels:
+        assert len(axis.lines) == 3
+        assert axis.get_xlabel()
+        assert axis.get_ylabel()
+
+
+def test_measures_of_several_settings_are_relative_to_the_pretrained_features(load):
+    table = load("energy_sweep", "digits")
+    panel = figures.settings_side_by_side(table).axes[2]
+    expected = (table["dot"] / table["z0_norm"] ** 2).groupby(table["tau"]).mean()
+    np.testing.assert_allclose(sorted(panel.lines[0].get_ydata()), sorted(expected))
+
+
 def test_lazy_limit_is_drawn_over_the_flow_with_its_peaks(load):
     table = load("lazy_limit", "toy")
     _, dot, norm = figures.lazy_limit(table).axes
@@ -84,6 +106,7 @@ def test_single_seed_has_no_band_and_gives_no_warning(load):
 
 
 def test_sample_images_show_every_class():
-    figure = figures.sample_images(DIGITS.load_task(0).train, first_class=5)
+    draw = Draw(seed=0, image_size=8, train_per_class=10, val_per_class=40)
+    figure = figures.sample_images(DIGITS.load_task(draw).train, first_class=5)
     assert all(axis.images for axis in figure.axes)
     assert {axis.get_title() for axis in figure.axes} == set("56789")

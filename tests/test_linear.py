@@ -20,7 +20,7 @@ def descend(X, y, B0, v0, *, tau: int, lr: float) -> np.ndarray:
 
 
 def safe_rate(X, B0) -> float:
-    return 1 / np.linalg.norm(X @ B0.T, 2) ** 2
+    return 1 / float(np.linalg.norm(X @ B0.T, 2)) ** 2
 
 
 @pytest.mark.parametrize(("n", "d", "h"), [(4, 6, 9), (6, 6, 6), (8, 5, 3), (8, 3, 5)])

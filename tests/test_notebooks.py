@@ -16,7 +16,7 @@ from taskhead.parameters import check_parameters
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 NAMES = [path.stem for path in NOTEBOOKS]
-VALID = {"preset": "smoke, laptop, gpu", "setting": "toy, digits"}
+VALID = {"preset": "smoke, laptop, gpu", "setting": "toy, digits, cifar10-to-cifar100, "}
 EVERY = pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
 
 
@@ -91,8 +91,8 @@ def test_notebook_defines_no_functions(path: Path):
 
 
 @pytest.fixture(scope="module")
-def executions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Execution]:
-    """Execute everything that needs a kernel, two at a time."""
+def executions(mini_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Execution]:
+    """Execute everything that needs a kernel, two at a time; data and checkpoints are small."""
     with ThreadPoolExecutor(2) as pool:
         started = {}
         for path in NOTEBOOKS:
@@ -156,7 +156,7 @@ def test_every_wrong_parameter_of_every_notebook_is_refused(path: Path):
         inject(path, presett="smoke")
     for name in names:
         with pytest.raises(TypeError, match=f"parameter {name} must be of type"):
-            inject(path, **{name: 1.5})
+            inject(path, **{name: [1.5]} if name != "taus" else {name: 1.5})
     for name in VALID.keys() & names:
         with pytest.raises(ValueError, match=f"unknown {name} 'no'; valid: {VALID[name]}"):
             inject(path, **{name: "no"})

@@ -11,6 +11,7 @@ from taskhead.presets import NAMES, Preset, load_preset
 from taskhead.studies import STUDIES
 
 SMOKE = (presets.folder() / "smoke.yaml").read_text()
+EXPENSIVE = {("smoke", "pretraining"): {"cifar10-to-cifar100", "cifar10-to-stl10"}}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -18,8 +19,10 @@ def test_every_preset_has_a_grid_for_every_study(name: str):
     preset = load_preset(name)
     assert preset.name == name
     for study, kind in STUDIES.items():
-        for setting in kind.settings:
-            assert preset.scale(study, setting).seeds
+        grids = getattr(preset, study)
+        assert set(grids) <= set(kind.settings)
+        for setting in set(kind.settings) - EXPENSIVE.get((name, study), set()):
+            assert preset.scale(study, setting) == grids[setting]
 
 
 def test_folder_holds_the_named_presets_and_no_others():
@@ -30,11 +33,14 @@ def test_laptop_has_enough_seeds_for_error_bands():
     assert len(load_preset("laptop").energy_sweep["digits"].seeds) >= 5
 
 
-def test_seeds_of_the_caller_replace_those_of_the_file():
-    scale = load_preset("smoke").scale("energy_sweep", "digits", seeds=[3, 4, 5])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("seeds", [3, 4, 5]), ("backbone", "resnet20"), ("image_size", 64), ("domains", ["photo"])],
+)
+def test_what_the_caller_gives_replaces_what_the_file_says(field: str, value: object):
+    changed = load_preset("smoke").scale("energy_sweep", "digits", **{field: value})
     original = load_preset("smoke").scale("energy_sweep", "digits")
-    assert scale.seeds == [3, 4, 5]
-    assert scale.model_dump() | {"seeds": 0} == original.model_dump() | {"seeds": 0}
+    assert changed.model_dump() == original.model_dump() | {field: value}
 
 
 @pytest.mark.parametrize("seeds", [[], [-1], [1, 1], [1.5], ["1"], [True], [2**64]])
@@ -42,6 +48,18 @@ def test_seeds_that_cannot_be_are_refused_in_one_line(seeds: list):
     with pytest.raises(ValueError, match="seeds") as caught:
         load_preset("smoke").scale("energy_sweep", "digits", seeds=seeds)
     assert "\n" not in str(caught.value)
+
+
+def test_change_of_a_field_that_a_grid_lacks_is_refused():
+    with pytest.raises(ValueError, match="invalid grid of pretraining: image_size: Extra inputs"):
+        load_preset("smoke").scale("pretraining", "digits", image_size=64)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_seeds_of_a_rate_search_are_in_no_sweep(name: str):
+    preset = load_preset(name)
+    for setting, search in preset.rate_search.items():
+        assert not set(search.seeds) & set(preset.energy_sweep[setting].seeds)
 
 
 def test_unknown_preset_and_setting_list_the_valid_ones():

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import SMOKE_GRIDS, own_data
 
 from taskhead import claims, figures, linear, records, studies
 from taskhead.adaptation import measure
@@ -20,10 +21,10 @@ from taskhead.heads import make_head
 from taskhead.presets import load_preset
 from taskhead.pretraining import pretrained_backbone
 from taskhead.probing import probe_head
-from taskhead.settings import DIGITS, SETTINGS, get_setting
+from taskhead.settings import DIGITS, SETTINGS, configure, get_setting
 from taskhead.studies import STUDIES, load_or_run, run
+from taskhead.tasks import NO_DOMAIN, Draw
 
-GRIDS = [(study, setting) for study, kind in STUDIES.items() for setting in kind.settings]
 SWEEP = {"setting": "digits", "preset": "smoke", "device": "cpu"}
 
 
@@ -33,7 +34,8 @@ def load(results: Path, study: str, setting: str) -> pd.DataFrame:
 
 def plan(study: str, setting: str) -> list[dict]:
     scale = load_preset("smoke").scale(study, setting)
-    return STUDIES[study].plan(get_setting(setting), "smoke", scale)
+    described = configure(get_setting(setting), **own_data(setting))
+    return STUDIES[study].plan(described, "smoke", scale)
 
 
 def without_time(table: pd.DataFrame) -> pd.DataFrame:
@@ -54,10 +56,13 @@ def forbid_computing(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(STUDIES, name, replace(study, compute=compute))
 
 
-@pytest.mark.parametrize(("study", "setting"), GRIDS)
+@pytest.mark.parametrize(("study", "setting"), SMOKE_GRIDS)
 def test_every_run_of_the_grid_has_one_complete_row(smoke_results: Path, study: str, setting: str):
     table, key = load(smoke_results, study, setting), list(STUDIES[study].key)
     assert table[key].to_dict("records") == [{k: r[k] for k in key} for r in plan(study, setting)]
+    if "ood_accuracy" in table:
+        other_domains = table.pop("ood_accuracy")
+        assert (other_domains.notna() == (table["domain"] != NO_DOMAIN)).all()
     assert not table.isna().any().any()
     assert np.isfinite(table.select_dtypes("number")).all().all()
     if "status" in table:
@@ -65,29 +70,31 @@ def test_every_run_of_the_grid_has_one_complete_row(smoke_results: Path, study: 
 
 
 def test_columns_of_the_energy_sweep_are_those_promised():
-    promised = """setting preset seed tau eps head_depth init_scale bn_mode status aie head_norm
+    promised = """setting preset backbone weights data domain image_size train_per_class
+        val_per_class test_per_class seed tau eps head_depth init_scale bn_mode status aie head_norm
         probe_train_accuracy probe_train_loss probe_val_accuracy euclidean cosine dot norm z0_norm
-        val_accuracy test_accuracy test_loss wall_s"""
+        val_accuracy test_accuracy test_loss ood_accuracy ood_by_domain backbone_sha256 wall_s"""
     assert set(promised.split()) <= set(STUDIES["energy_sweep"].columns)
 
 
-@pytest.mark.parametrize(("study", "setting"), GRIDS)
+@pytest.mark.parametrize(("study", "setting"), SMOKE_GRIDS)
 def test_second_run_computes_nothing(results: Path, forbid_computing, study: str, setting: str):
     path = records.table_path(results, study, setting)
     before = path.read_bytes(), path.with_suffix(".json").read_bytes()
-    again = run(study, setting=setting, preset="smoke", results=results)
+    again = run(study, setting=setting, preset="smoke", results=results, **own_data(setting))
     pd.testing.assert_frame_equal(again, load(results, study, setting))
     assert (path.read_bytes(), path.with_suffix(".json").read_bytes()) == before
 
 
-@pytest.mark.parametrize(("study", "setting"), GRIDS)
+@pytest.mark.parametrize(("study", "setting"), SMOKE_GRIDS)
 def test_resumed_table_is_the_uninterrupted_one(
     results: Path, smoke_results: Path, study: str, setting: str
 ):
     path = records.table_path(results, study, setting)
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[: 1 + len(lines) // 2]))
-    returned = run(study, setting=setting, preset="smoke", results=results, device="cpu")
+    grid = {"setting": setting, "preset": "smoke", "results": results, "device": "cpu"}
+    returned = run(study, **grid, **own_data(setting))
     whole = without_time(load(smoke_results, study, setting))
     pd.testing.assert_frame_equal(without_time(returned), whole, check_exact=True)
     pd.testing.assert_frame_equal(
@@ -118,9 +125,9 @@ def test_features_of_more_samples_are_added_to_those_that_are_there(
     assert returned.to_csv(index=False) == whole.read_text()
 
 
-def wrongly_validated(seed: int) -> Task:
+def wrongly_validated(draw: Draw) -> Task:
     """Make an early epoch the best, so that z_T and the accuracies come from two networks."""
-    task = DIGITS.load_task(seed)
+    task = DIGITS.load_task(draw)
     return replace(task, val=replace(task.val, labels=task.val.labels.roll(120)))
 
 
@@ -128,9 +135,10 @@ def test_row_of_the_sweep_is_what_the_library_computes_call_by_call(tmp_path: Pa
     monkeypatch.setitem(SETTINGS, "digits", replace(DIGITS, load_task=wrongly_validated))
     table = run("energy_sweep", results=tmp_path, seeds=[1], **SWEEP)
     row = table[table["tau"] == 16].iloc[0]
-    task, backbone = wrongly_validated(1), pretrained_backbone(DIGITS, "cpu")
+    draw = Draw(seed=1, image_size=8, train_per_class=10, val_per_class=40)
+    task, backbone = wrongly_validated(draw), pretrained_backbone("small_convnet")
     z0, z0_val = (extract_features(backbone, part.images) for part in (task.train, task.val))
-    head = make_head(DIGITS.n_features, task.n_classes, init_scale=DIGITS.init_scale, seed=1)
+    head = make_head(z0.shape[1], task.n_classes, init_scale=DIGITS.init_scale, seed=1)
     (snapshot,) = probe_head(
         z0,
         task.train.labels,
@@ -162,7 +170,7 @@ def test_row_of_the_sweep_is_what_the_library_computes_call_by_call(tmp_path: Pa
 
 def test_row_of_the_toy_is_what_the_linear_model_gives_run_by_run(smoke_results: Path):
     table = load(smoke_results, "toy_linear", "toy").set_index(["width", "init_scale", "tau"])
-    row = table[table["seed"] == 1].loc[(5, 0.3, 8)]
+    row = table[table["seed"] == 1].to_dict("index")[(5, 0.3, 8)]
     rng = np.random.default_rng(1)
     X, _ = np.linalg.qr(rng.normal(size=(10, 10)))
     y = rng.permutation(np.repeat([1.0, -1.0], 5))

@@ -1,6 +1,7 @@
 """The workflow: what is computed again, and what is not."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from conftest import Build, Checkout
 from filelock import FileLock
@@ -37,10 +38,24 @@ def test_change_of_preset_file_opens_a_new_folder_of_runs(build: Build):
     assert old.name not in plan
 
 
-def test_other_preset_builds_the_book_again(build: Build):
-    plan = build.checkout.run("--dry-run", preset="laptop")
-    assert "_build/results/laptop/energy_sweep/digits.csv" in plan
+def test_laptop_is_drawn_from_recorded_results_unless_they_are_refused(build: Build):
+    plan = build.checkout.run("--dry-run", "--printshellcmds", preset="laptop")
     assert "rule html" in plan
+    assert "taskhead run" not in plan
+    again = build.checkout.run("--dry-run", preset="laptop", recorded="no")
+    for study in ("energy_sweep/digits", "feature_geometry/digits", "toy_linear/toy"):
+        assert f"_build/results/laptop/{study}.csv" in again
+
+
+def test_settings_that_need_data_are_drawn_from_recorded_results(build: Build):
+    plan = build.checkout.run("--dry-run", "--forceall", "--printshellcmds")
+    shown = [line for line in plan.splitlines() if "papermill" in line]
+    presets = {
+        Path(line.split("notebooks/")[1].split()[0]).stem: line.split("-p preset ")[1].split()[0]
+        for line in shown
+    }
+    assert presets.pop("cifar-probing") == presets.pop("imagenet-probing") == "laptop"
+    assert set(presets.values()) == {"smoke"}
 
 
 def test_unknown_preset_lists_the_valid_ones(build: Build):

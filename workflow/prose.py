@@ -4,17 +4,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from taskhead import claims, figures, records, studies
+from taskhead import claims, figures, studies, words
 
 
-def numbers(results: Path, preset: str) -> dict[str, str]:
+def numbers(results: str, preset: str) -> dict[str, str]:
     """Compute the numbers that pages write as ``{{ name }}``."""
     sweep = _table("energy_sweep", results, preset)
     trends = claims.feature_trends(sweep)
-    comparison = claims.best_in_between(sweep)
     by_tau = sweep.groupby("tau")[["aie", "euclidean"]].mean()
-    search = records.table_path(records.recorded_folder(), "rate_search", "digits")
-    rates = claims.rate_choice(records.load(search, studies.STUDIES["rate_search"].columns))
+    every = pd.concat(
+        [table for table, _ in studies.all_recorded("energy_sweep", preset="laptop").values()]
+    )
+    searches = studies.all_recorded("rate_search", preset="laptop")
     return {
         "preset": preset,
         "seeds": str(sweep["seed"].nunique()),
@@ -27,18 +28,19 @@ def numbers(results: Path, preset: str) -> dict[str, str]:
             f"{name}_verdict": "**holds**" if row["verdict"] == "holds" else "is **not shown**"
             for name, row in trends.iterrows()
         },
-        "tau_chosen": str(comparison["chosen tau"].iloc[0]),
-        "accuracy": " ".join(claims.sentences(comparison)),
-        "in_between": "The claim that the optimum lies in between "
-        + ("**holds**." if (comparison["verdict"] == "holds").all() else "is **not shown** here."),
-        "rate_table": rates.round(4).to_markdown(),
+        "accuracy": words.comparison(claims.best_in_between(sweep)),
+        "verdicts": claims.verdicts(every).T.to_markdown(),
+        "rate_tables": "\n\n".join(
+            f"**{name}**\n\n{claims.rate_choice(table).round(4).to_markdown()}"
+            for name, (table, _) in searches.items()
+        ),
     }
 
 
-def draw_main_figure(results: Path, preset: str, target: Path) -> None:
+def draw_main_figure(results: str, preset: str, target: Path) -> None:
     """Draw the introduction's figure."""
     figures.overview(_table("energy_sweep", results, preset)).savefig(target, dpi=150)
 
 
-def _table(study: str, results: Path, preset: str) -> pd.DataFrame:
+def _table(study: str, results: str, preset: str) -> pd.DataFrame:
     return studies.load_or_run(study, setting="digits", preset=preset, results=results)[0]

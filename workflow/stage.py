@@ -20,9 +20,9 @@ STAGE = BUILD / "stage"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", required=True)
+    parser.add_argument("--results", default="", help="the recorded results without one")
     parser.add_argument("--repository-url", default="")
     options = parser.parse_args()
-    results = BUILD / "results" / options.preset
 
     shutil.rmtree(STAGE, ignore_errors=True)
     shutil.copytree("book", STAGE / "book")
@@ -31,7 +31,7 @@ def main() -> None:
         stage_notebook(executed, STAGE / "notebooks" / executed.name)
     figure = STAGE / "book" / "images" / "main-figure.png"
     figure.parent.mkdir(exist_ok=True)
-    draw_main_figure(results, options.preset, figure)
+    draw_main_figure(options.results, options.preset, figure)
 
     if not options.repository_url:
         print(
@@ -40,7 +40,7 @@ def main() -> None:
     config = resolve(
         yaml.safe_load(Path("_config.yml").read_text(encoding="utf-8")),
         repository_url=options.repository_url,
-        substitutions=numbers(results, options.preset),
+        substitutions=numbers(options.results, options.preset),
     )
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     (STAGE / "_config.yml").write_text(text, encoding="utf-8")

@@ -113,7 +113,8 @@ def torchvision_backbone(name: str, *, weights: Path | str = "DEFAULT") -> nn.Se
     known = models.get_model_weights(name)
     file = Path(weights) if Path(weights).is_file() else None
     if file is None:
-        check_choice(f"weights of {name}", weights, ["DEFAULT", *known.__members__, "a local file"])
+        valid = dict.fromkeys(["DEFAULT", *known.__members__, "a local file"])
+        check_choice(f"weights of {name}", weights, valid)
     if weights == "DEFAULT":
         file = find_weights(f"{name}-imagenet.pth")
     if file:

@@ -38,7 +38,8 @@ def load_checkpoint(network: nn.Module, path: Path, *, ignore: tuple[str, ...] =
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, KeyError, OSError, EOFError, pickle.UnpicklingError, ValueError) as error:
-        raise ValueError(f"checkpoint {path} is damaged or no state dict: {error}") from None
+        kind = type(error).__name__
+        raise ValueError(f"checkpoint {path} is damaged or no state dict ({kind})") from None
     given = {
         name: value for name, value in _unwrap(content, path).items() if not name.startswith(ignore)
     }

@@ -7,6 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from taskhead.checks import check_choice
+from taskhead.tasks import NO_DOMAIN
 
 TRENDS = {
     "euclidean": "grows",
@@ -26,6 +27,36 @@ def interval(values: Sequence[float] | pd.Series) -> tuple[float, float]:
     return float(series.mean()), float(half)
 
 
+def by_series(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the rows of each setting and target domain by name, in the order of the table."""
+    groups = table.groupby(["setting", "domain"], sort=False)
+    return {
+        str(setting) if domain == NO_DOMAIN else f"{setting} ({domain})": rows
+        for (setting, domain), rows in groups  # pyright: ignore[reportGeneralTypeIssues]
+    }
+
+
+def verdicts(table: pd.DataFrame) -> pd.DataFrame:
+    """Judge every series of `energy_sweep` tables, one row each: the four trends and the optimum.
+
+    A cell holds the verdict of `feature_trends` with its statistic and half width, or that of
+    `best_in_between` on both ends together.
+    """
+    rows = {}
+    for name, runs in by_series(table).items():
+        trends, ends = feature_trends(runs), best_in_between(runs)
+        rows[name] = {
+            "seeds": runs["seed"].nunique(),
+            **{
+                f"{measure} {row['claim']}": f"{row['verdict']} "
+                f"({row['statistic']:.3g} ± {row['half width']:.2g})"
+                for measure, row in trends.iterrows()
+            },
+            "best in between": together(ends["verdict"]),
+        }
+    return pd.DataFrame(rows).T
+
+
 def feature_trends(table: pd.DataFrame) -> pd.DataFrame:
     """Judge how the four feature measures follow the initial energy in an `energy_sweep` table.
 
@@ -33,8 +64,9 @@ def feature_trends(table: pd.DataFrame) -> pd.DataFrame:
     grid, taken for every seed, has a 95 percent confidence interval over seeds that lies wholly
     on the claimed side of zero. "rises, then falls": the peak of the mean curve lies inside the
     grid, and exceeds both ends by a paired difference over seeds whose 95 percent confidence
-    interval lies wholly above zero. Otherwise the verdict is "not shown". Diverged runs are left
-    out, and with them every tau at which some seed diverged.
+    interval lies wholly above zero; each seed's peak is the one of the mean curve of the other
+    seeds, so that no seed both chooses and judges it. Otherwise the verdict is "not shown".
+    Diverged runs are left out, and with them every tau at which some seed diverged.
 
     Returns
     -------
@@ -56,7 +88,8 @@ def feature_trends(table: pd.DataFrame) -> pd.DataFrame:
         mean = curves.mean()
         peak = int(mean.idxmax())  # pyright: ignore[reportArgumentType]
         if claim == "rises, then falls":
-            higher = [interval(curves[peak] - curves[end]) for end in (aie.index[0], aie.index[-1])]
+            heights = _heights_at_peak(curves)
+            higher = [interval(heights - curves[end]) for end in (aie.index[0], aie.index[-1])]
             statistic, half = min(higher, key=lambda difference: difference[0] - difference[1])
             holds = peak not in (aie.index[0], aie.index[-1]) and statistic - half > 0
         else:
@@ -80,11 +113,12 @@ def feature_trends(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("measure")
 
 
-def best_in_between(table: pd.DataFrame) -> pd.DataFrame:
+def best_in_between(table: pd.DataFrame, *, judged_on: str = "test_accuracy") -> pd.DataFrame:
     """Judge whether finetuning from mild probing beats both ends of the tau grid.
 
-    The tau with the highest mean validation accuracy is chosen; its test accuracy is compared with
-    that of the first and the last tau, paired over seeds. The claim holds if the chosen tau lies
+    The tau with the highest mean validation accuracy is chosen; its test accuracy, or another
+    column it is `judged_on`, is compared with that of the first and the last tau, paired over
+    seeds. The claim holds if the chosen tau lies
     inside the grid and both differences have a 95 percent confidence interval above zero. Diverged
     runs are treated as in `feature_trends`.
 
@@ -95,7 +129,7 @@ def best_in_between(table: pd.DataFrame) -> pd.DataFrame:
         accuracy, the mean difference, its half width, and the verdict on this comparison.
     """
     table = _without_diverged(table)
-    test, aie = _seeds_by_tau(table, "test_accuracy"), _seeds_by_tau(table, "aie")
+    test, aie = _seeds_by_tau(table, judged_on), _seeds_by_tau(table, "aie")
     chosen = _seeds_by_tau(table, "val_accuracy").mean().idxmax()
     rows = []
     for end in (test.columns[0], test.columns[-1]):
@@ -115,9 +149,24 @@ def best_in_between(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def sentences(comparison: pd.DataFrame) -> list[str]:
-    """Put the rows of a `best_in_between` table into words, one sentence each."""
-    return [_sentence(row) for row in comparison.to_dict("records")]
+def accuracy_by_domain(table: pd.DataFrame) -> pd.DataFrame:
+    """Return mean test accuracies by target domain and tau, one column per domain tested on."""
+    others = table["ood_by_domain"].map(
+        lambda text: {
+            name: float(value) for name, value in (part.split("=") for part in text.split())
+        }
+    )
+    tested = pd.concat(
+        [
+            table[["domain", "tau", "aie"]],
+            pd.DataFrame(others.tolist(), index=table.index),
+        ],
+        axis=1,
+    )
+    for domain in table["domain"].unique():
+        own = table["domain"] == domain
+        tested.loc[own, domain] = table.loc[own, "test_accuracy"]
+    return tested.groupby(["domain", "tau"], sort=False).mean()
 
 
 def rate_choice(table: pd.DataFrame) -> pd.DataFrame:
@@ -145,6 +194,20 @@ def rate_choice(table: pd.DataFrame) -> pd.DataFrame:
     return rates.assign(chosen=rates.index == stable.index[enough].min())
 
 
+def _heights_at_peak(curves: pd.DataFrame) -> pd.Series:
+    """Return each seed's value at the tau where the mean curve of the other seeds peaks."""
+    if len(curves) < 2:
+        return pd.Series(math.nan, index=curves.index)
+    return pd.Series(
+        {seed: curves.loc[seed, curves.drop(seed).mean().idxmax()] for seed in curves.index}
+    )
+
+
+def together(verdicts: pd.Series) -> str:
+    """Return one verdict for a claim that holds only if all its parts do."""
+    return "holds" if (verdicts == "holds").all() else "not shown"
+
+
 def _without_diverged(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of every tau at which no seed diverged."""
     kept = table[~table["tau"].isin(table.loc[table["status"] == "diverged", "tau"])]
@@ -157,15 +220,3 @@ def _seeds_by_tau(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """Return the column as a table of seeds (rows) and taus (columns) without missing values."""
     check_choice("column", column, table.columns)
     return table.pivot(index="seed", columns="tau", values=column).dropna(axis="columns")
-
-
-def _sentence(row: dict) -> str:
-    end, difference = row["compared with tau"], 100 * row["difference"]
-    if row["chosen tau"] == end:
-        return f"It is an end of the grid itself: no gain over tau = {end}."
-    change = f"{'gains' if difference >= 0 else 'loses'} {abs(difference):.1f}"
-    shown = "." if row["verdict"] == "holds" else ", which is not shown to differ from zero."
-    return (
-        f"Against tau = {end}, it {change} ± {100 * row['half width']:.1f} points of test "
-        f"accuracy{shown}"
-    )

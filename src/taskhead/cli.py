@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from taskhead import presets, settings, studies
@@ -63,6 +64,7 @@ def _run_notebook(arguments: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="taskhead", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"taskhead {version('taskhead')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     listing = commands.add_parser("settings", help="list the settings and what each needs")

@@ -15,10 +15,23 @@ from taskhead.checks import check_labels
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images, float32 or uint8 of shape (N, C, H, W), and int64 labels (N,), on one device."""
+    """Images, float32 or uint8 of shape (N, C, H, W), and int64 labels (N,), on one device.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many labels as images.
+    """
 
     images: Tensor
     labels: Tensor
+
+    def __post_init__(self) -> None:
+        """Check the counts."""
+        if len(self.images) != len(self.labels):
+            raise ValueError(
+                f"{len(self.images)} images but {len(self.labels)} labels; give one label an image"
+            )
 
     def __len__(self) -> int:
         """Return N."""

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from taskhead.checks import check_choice
-from taskhead.claims import interval
+from taskhead.claims import by_series, interval
 from taskhead.data import LabelledImages
 from taskhead.toys import N_SAMPLES
 
@@ -19,12 +19,6 @@ MEASURES = {
     "cosine": r"cosine similarity of $z_T$, $z_0$",
     "dot": r"dot product $z_T \cdot z_0$",
     "norm": r"norm $\|z_T\|$",
-}
-NAMES = {
-    "euclidean": "the Euclidean distance",
-    "cosine": "cosine similarity",
-    "dot": "the dot product",
-    "norm": "the norm",
 }
 ENERGY = "average initial energy (AIE)"
 _TAU = r"head-probing epochs $\tau$"
@@ -100,10 +94,75 @@ def energy_against_tau(table: pd.DataFrame) -> Figure:
     }
     figure, axes = _grid(1, 3, height=3.6)
     for axis, (name, label) in zip(axes, panels.items(), strict=True):
-        _curve(axis, table, name, x="tau", color=_palette(1)[0])
+        _draw_against_tau(axis, table, name, label)
+    axes[0].set_ylim(0, None)
+    return figure
+
+
+def accuracy_against_tau(table: pd.DataFrame) -> Figure:
+    """Draw test accuracy after finetuning against tau. Takes an `energy_sweep` table."""
+    figure, (axis,) = _grid(1, 1, height=3.8, width=6)
+    _draw_against_tau(axis, table, "test_accuracy", "test accuracy after finetuning")
+    return figure
+
+
+def accuracy_in_and_out_of_distribution(table: pd.DataFrame) -> Figure:
+    """Draw test accuracy on the target domain, and its mean over the others, against AIE.
+
+    Takes an `energy_sweep` table with other domains.
+    """
+    figure, axes = _grid(1, 2, height=3.8)
+    panels = {"test_accuracy": "target domain", "ood_accuracy": "mean over the other domains"}
+    for axis, (name, where) in zip(axes, panels.items(), strict=True):
+        _draw_accuracy(axis, table, name)
+        axis.set(ylabel="test accuracy", title=where)
+    return figure
+
+
+def settings_side_by_side(table: pd.DataFrame) -> Figure:
+    """Draw measures and accuracy of several settings against AIE, one line per series.
+
+    Takes `energy_sweep` tables, one below the other. Measures are relative to the norm of z_0, so
+    that features of different networks compare.
+    """
+    z0 = table["z0_norm"]
+    relative = table.assign(
+        euclidean=table["euclidean"] / z0, dot=table["dot"] / z0**2, norm=table["norm"] / z0
+    )
+    labels = {
+        "euclidean": r"distance $/ \|z_0\|$",
+        "cosine": MEASURES["cosine"],
+        "dot": r"dot product $/ \|z_0\|^2$",
+        "norm": r"norm $\|z_T\| / \|z_0\|$",
+        "test_accuracy": "test accuracy after finetuning",
+    }
+    figure, axes = _grid(3, 2, height=9)
+    for axis, (name, label) in zip(axes, labels.items(), strict=False):
+        _draw_series(axis, relative, name, legend=False)
+        axis.set(xlabel=ENERGY, ylabel=label)
+    axes[5].legend(*axes[0].get_legend_handles_labels(), loc="center", frameon=False)
+    axes[5].axis("off")
+    return figure
+
+
+def batchnorm_drift(table: pd.DataFrame) -> Figure:
+    """Draw what probing in train mode does to features, energy and accuracy, against tau.
+
+    Takes a `batchnorm_drift` table.
+    """
+    relative = table.assign(euclidean=table["euclidean"] / table["z0_norm"])
+    panels = {
+        "euclidean": r"distance from $z_0$ $/ \|z_0\|$",
+        "aie": ENERGY,
+        "probe_val_accuracy": "validation accuracy of the probed head",
+    }
+    figure, axes = _grid(1, 3, height=3.6)
+    for axis, (name, label) in zip(axes, panels.items(), strict=True):
+        for color, (mode, rows) in zip(_palette(2), relative.groupby("bn_mode"), strict=True):
+            _curve(axis, rows, name, x="tau", color=color, label=f"{mode} mode")
         axis.set_xscale("symlog", linthresh=1)
         axis.set(xlabel=_TAU, ylabel=label)
-    axes[0].set_ylim(0, None)
+    axes[0].legend()
     return figure
 
 
@@ -130,9 +189,8 @@ def overview(table: pd.DataFrame) -> Figure:
     Takes an `energy_sweep` table.
     """
     figure, axes = _grid(3, 2, height=8.4)
-    _curve(axes[0], table, "aie", x="tau", color=_palette(1)[0])
-    axes[0].set_xscale("symlog", linthresh=1)
-    axes[0].set(xlabel=_TAU, ylabel=ENERGY, ylim=(0, None))
+    _draw_against_tau(axes[0], table, "aie", ENERGY)
+    axes[0].set_ylim(0, None)
     _draw_adaptation([axes[1], axes[2], axes[3], axes[4]], table)
     _draw_accuracy(axes[5], table)
     return figure
@@ -188,25 +246,39 @@ def _scatter(axis: Axes, x: pd.Series, y: pd.Series, label: pd.Series) -> None:
 
 def _draw_adaptation(axes: Sequence[Axes], table: pd.DataFrame) -> None:
     for axis, (name, label) in zip(axes, MEASURES.items(), strict=True):
-        _curve(axis, table, name, color=_palette(1)[0])
+        _draw_series(axis, table, name)
         axis.set(xlabel=ENERGY, ylabel=label)
 
 
-def _draw_accuracy(axis: Axes, table: pd.DataFrame) -> None:
-    _curve(axis, table, "test_accuracy", color=_palette(1)[0])
-    ends = {table["tau"].min(): ("o", 1), table["tau"].max(): ("s", 2)}
-    for tau, (marker, index) in ends.items():
-        rows = table[table["tau"] == tau]
-        axis.plot(
-            rows["aie"].mean(),
-            rows["test_accuracy"].mean(),
-            marker,
-            ms=9,
-            color=_palette(3)[index],
-            label=rf"$\tau$ = {tau}",
-        )
+def _draw_against_tau(axis: Axes, table: pd.DataFrame, name: str, label: str) -> None:
+    _draw_series(axis, table, name, x="tau")
+    axis.set_xscale("symlog", linthresh=1)
+    axis.set(xlabel=_TAU, ylabel=label)
+
+
+def _draw_accuracy(axis: Axes, table: pd.DataFrame, name: str = "test_accuracy") -> None:
+    _draw_series(axis, table, name)
+    for index, rows in enumerate(by_series(table).values()):
+        for tau, marker in ((rows["tau"].min(), "o"), (rows["tau"].max(), "s")):
+            end = rows[rows["tau"] == tau]
+            label = rf"$\tau$ = {tau}" if index == 0 else None
+            x, y = end["aie"].mean(), end[name].mean()
+            axis.plot(x, y, marker, ms=8, color="black", mfc="none", label=label)
     axis.set(xlabel=ENERGY, ylabel="test accuracy after finetuning")
-    axis.legend()
+    handles, labels = axis.get_legend_handles_labels()
+    first = 0 if len(by_series(table)) > 1 else 1
+    axis.legend(handles[first:], labels[first:])
+
+
+def _draw_series(
+    axis: Axes, table: pd.DataFrame, y: str, *, x: str = "aie", legend: bool = True
+) -> None:
+    """Draw one curve per series, with a legend if there are several."""
+    series = by_series(table)
+    for color, (name, rows) in zip(_palette(len(series)), series.items(), strict=True):
+        _curve(axis, rows, y, x=x, color=color, label=name)
+    if legend and len(series) > 1:
+        axis.legend()
 
 
 def _curve(axis: Axes, table: pd.DataFrame, y: str, *, x: str = "aie", **style: Any) -> None:

@@ -58,7 +58,7 @@ def load_image_folder(
     """
     if not folder.is_dir():
         raise ValueError(f"image folder {folder} does not exist; give a folder that holds classes")
-    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    classes = [entry.name for entry in class_folders(folder)]
     if len(classes) < 2:
         raise ValueError(f"image folder {folder} has {len(classes)} class folders; need at least 2")
     files = {name: _image_files(folder / name) for name in classes}
@@ -100,13 +100,19 @@ def load_dataset(
     return LabelledImages(images, torch.from_numpy(labels[chosen]).long()), list(classes)
 
 
+def class_folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder in alphabetical order; hidden ones are left out."""
+    entries = sorted(folder.iterdir())
+    return [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+
+
 def check_same_classes(folder: Path, other: Path) -> None:
     """Raise `ValueError` unless both folders exist and have class folders of the same names."""
     names = []
     for tree in (folder, other):
         if not tree.is_dir():
             raise ValueError(f"image folder {tree} does not exist")
-        names.append({entry.name for entry in tree.iterdir() if entry.is_dir()})
+        names.append({entry.name for entry in class_folders(tree)})
     if names[0] != names[1]:
         raise ValueError(
             f"classes differ: only in {folder}: {sorted(names[0] - names[1])}, "

@@ -178,11 +178,9 @@ def configure(
     ------
     ValueError
         If the open setting is given no folder, another setting is given one, the rate is not
-        positive, or the setting has no backbone.
+        positive.
     """
     if not isinstance(setting, NetworkSetting):
-        if data or weights or ft_lr:
-            raise ValueError(f"setting {setting.name} takes no data, weights or ft_lr")
         return setting
     if not 0 <= ft_lr < math.inf:
         raise ValueError(f"ft_lr must be positive and finite, got {ft_lr}")

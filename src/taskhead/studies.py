@@ -13,7 +13,7 @@ from taskhead import drift, geometry, pretraining, records, runs, sweeps, toys
 from taskhead.checks import check_choice
 from taskhead.presets import Scale, load_preset
 from taskhead.records import Row
-from taskhead.settings import SETTINGS, NetworkSetting, configure, get_setting
+from taskhead.settings import IMAGEFOLDER, SETTINGS, NetworkSetting, configure, get_setting
 
 RUNS_FOLDER = Path("runs")
 
@@ -23,7 +23,8 @@ class Study:
     """A kind of table: its schema, what runs it wants, and how they are computed.
 
     `plan(setting, preset_name, scale)` returns the keys of all runs; `compute(setting, runs,
-    device)` yields lists of rows, each of which is written to disk at once.
+    device)` yields lists of rows, each of which is written to disk at once. `options` are those
+    that it heeds.
     """
 
     columns: Mapping[str, type]
@@ -31,9 +32,11 @@ class Study:
     settings: Sequence[str]
     plan: Callable[[Any, str, Any], list[dict[str, Any]]]
     compute: Callable[[Any, Sequence[Row], torch.device], Iterator[list[Row]]]
+    options: Sequence[str] = ()
 
 
 _NETWORK_SETTINGS = [name for name, s in SETTINGS.items() if isinstance(s, NetworkSetting)]
+_PROBING_OPTIONS = ["backbone", "weights", "data", "domain", "image_size", "train_per_class"]
 _BATCHNORM_SETTINGS = ["digits", "cifar10-to-cifar100", "cifar10-to-stl10"]
 STUDIES = {
     "toy_linear": Study(
@@ -56,6 +59,7 @@ STUDIES = {
         settings=_NETWORK_SETTINGS,
         plan=runs.plan_finetuning,
         compute=sweeps.compute_energy_sweep,
+        options=[*_PROBING_OPTIONS, "ft_lr"],
     ),
     "rate_search": Study(
         columns=sweeps.ENERGY_SWEEP_COLUMNS,
@@ -63,6 +67,7 @@ STUDIES = {
         settings=_NETWORK_SETTINGS,
         plan=sweeps.plan_rate_search,
         compute=sweeps.compute_energy_sweep,
+        options=_PROBING_OPTIONS,
     ),
     "feature_geometry": Study(
         columns=geometry.FEATURE_GEOMETRY_COLUMNS,
@@ -70,6 +75,7 @@ STUDIES = {
         settings=["digits"],
         plan=geometry.plan_feature_geometry,
         compute=geometry.compute_feature_geometry,
+        options=[*_PROBING_OPTIONS, "ft_lr"],
     ),
     "batchnorm_drift": Study(
         columns=drift.BATCHNORM_DRIFT_COLUMNS,
@@ -77,6 +83,7 @@ STUDIES = {
         settings=_BATCHNORM_SETTINGS,
         plan=drift.plan_batchnorm_drift,
         compute=drift.compute_batchnorm_drift,
+        options=_PROBING_OPTIONS,
     ),
     "pretraining": Study(
         columns=pretraining.PRETRAINING_COLUMNS,
@@ -184,6 +191,17 @@ def recorded(
     return records.select(table, plan, kind.key), path
 
 
+def all_recorded(study: str, *, preset: str) -> dict[str, tuple[pd.DataFrame, Path]]:
+    """Return the preset's recorded rows and their table for every setting that has them."""
+    found = {
+        name: recorded(study, setting=name, preset=preset)
+        for name in getattr(load_preset(preset), study)
+        if name != IMAGEFOLDER.name
+        and records.table_path(records.recorded_folder(), study, name).exists()
+    }
+    return {name: table for name, table in found.items() if table}
+
+
 def load_or_run(
     study: str,
     *,
@@ -247,8 +265,8 @@ def _prepare(
     check_choice("study", study, STUDIES)
     described, loaded = get_setting(setting), load_preset(preset)
     check_choice(f"setting of {study}", setting, STUDIES[study].settings)
-    for name in options:
-        check_choice("option", name, Options.__annotations__)
+    for name in (name for name, value in options.items() if value):
+        check_choice(f"option of {study}", name, STUDIES[study].options or ["none"])
     described = configure(
         described,
         data=options.get("data", ""),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from taskhead.checks import check_choice
 from taskhead.data import LabelledImages, Task, load_digits, split
-from taskhead.images import check_same_classes, load_dataset, load_image_folder
+from taskhead.images import check_same_classes, class_folders, load_dataset, load_image_folder
 
 NO_DOMAIN = "-"
 
@@ -123,15 +123,22 @@ def folder_task(folder: Path, draw: Draw) -> Task:
 
 
 def domain_names(folder: Path) -> list[str]:
-    """Return the names of the domain folders in a tree of images; ["-"] if it has no domains."""
-    children = _folders(folder)
-    if (folder / "train").is_dir() or not children or not all(map(_folders, children)):
+    """Return the names of the domain folders in a tree of images; ["-"] if it has no domains.
+
+    Folders are domains if each holds two folders or more, and all share the name of one at least.
+    """
+    children = class_folders(folder)
+    inside = [{grandchild.name for grandchild in class_folders(child)} for child in children]
+    alike = len(inside) > 1 and set.intersection(*inside) and min(map(len, inside)) > 1
+    if not alike or {"train", "test"} & {child.name for child in children}:
         return [NO_DOMAIN]
     return [child.name for child in children]
 
 
 def folder_label(folder: Path) -> str:
-    """Return a name for a folder's content: its own name, and a hash of its files' names and sizes.
+    """Return a name for a folder's content: its own name, and a hash of its files.
+
+    The hash covers each file's name, its size and its first 4,096 bytes.
 
     Raises
     ------
@@ -140,17 +147,12 @@ def folder_label(folder: Path) -> str:
     """
     if not folder.is_dir():
         raise ValueError(f"data folder {folder} does not exist")
-    listing = sorted(
-        f"{path.relative_to(folder).as_posix()} {path.stat().st_size}"
-        for path in folder.rglob("*")
-        if path.is_file()
-    )
-    digest = hashlib.sha256("\n".join(listing).encode()).hexdigest()
-    return f"{folder.resolve().name}-{digest[:8]}"
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir())
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(4096))
+    return f"{folder.resolve().name}-{digest.hexdigest()[:8]}"
 
 
 def _train_folder(folder: Path) -> Path:

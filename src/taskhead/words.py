@@ -1,0 +1,105 @@
+"""What a table shows, in sentences whose numbers are taken from it."""
+
+import pandas as pd
+
+from taskhead import claims
+from taskhead.settings import NetworkSetting
+
+NAMES = {
+    "euclidean": "the Euclidean distance",
+    "cosine": "cosine similarity",
+    "dot": "the dot product",
+    "norm": "the norm",
+}
+
+
+def describe(table: pd.DataFrame, setting: NetworkSetting) -> str:
+    """Say what the runs of an `energy_sweep` table have in common."""
+    first = table.iloc[0]
+    domains = [domain for domain in table["domain"].unique() if domain != "-"]
+    target = f" Target: {' and '.join(domains)}, one at a time." if domains else ""
+    return (
+        f"**Setting {setting.name}:** {setting.description}.{target} Backbone {first['backbone']}, "
+        f"images of {first['image_size']} pixels, {first['train_per_class']} training images of "
+        f"each class. Probing rate {first['hp_lr']:g}, finetuning rate {first['ft_lr']:g} "
+        f"({setting.rates_reason}), {first['ft_epochs']} epochs of finetuning. "
+        f"{(table['status'] == 'diverged').sum()} of {len(table)} runs diverged."
+    )
+
+
+def trends(table: pd.DataFrame) -> str:
+    """Say of every series of an `energy_sweep` table which trends hold."""
+    return "\n".join(
+        f"- **{name}:** {_trends_of(runs)}" for name, runs in claims.by_series(table).items()
+    )
+
+
+def optimum(table: pd.DataFrame, *, judged_on: str = "test_accuracy") -> str:
+    """Say of every series how the probing time chosen on validation compares with both ends."""
+    return "\n".join(
+        f"- **{name}:** {comparison(claims.best_in_between(runs, judged_on=judged_on))}"
+        for name, runs in claims.by_series(table).items()
+        if runs[judged_on].notna().any()
+    )
+
+
+def comparison(ends: pd.DataFrame) -> str:
+    """Put the rows of a `best_in_between` table into words."""
+    verdict = claims.together(ends["verdict"])
+    return (
+        f"The probing time with the best mean validation accuracy is tau = "
+        f"{ends['chosen tau'].iloc[0]}. {' '.join(map(_against, ends.to_dict('records')))} "
+        f"The claim that the optimum lies in between "
+        f"{'**holds**' if verdict == 'holds' else 'is **not shown**'} here."
+    )
+
+
+def drift(table: pd.DataFrame) -> str:
+    """Say what probing in train mode did, from a `batchnorm_drift` table."""
+    runs = table.assign(distance=table["euclidean"] / table["z0_norm"])
+    taus = sorted(set(runs["tau"]) - {0})
+    first, last = taus[0], taus[-1]
+    modes = ("train", "eval")
+    energy, accuracy = (
+        " in train mode and ".join(_at(runs, last, mode, name) for mode in modes)
+        for name in ("aie", "probe_val_accuracy")
+    )
+    return (
+        f"In train mode the features of the validation images lie "
+        f"{_at(runs, first, 'train', 'distance')} of their norm away from $z_0$ after "
+        f"tau = {first}, and {_at(runs, last, 'train', 'distance')} after tau = {last}; in eval "
+        f"mode they stay where they were. After tau = {last} the energy is {energy} in eval mode; "
+        f"the validation accuracy of the probed head is {accuracy} in eval mode."
+    )
+
+
+def _at(runs: pd.DataFrame, tau: int, mode: str, name: str) -> str:
+    chosen = runs[(runs["tau"] == tau) & (runs["bn_mode"] == mode)]
+    mean, half = claims.interval(chosen[name])
+    return f"{mean:.3f} ± {half:.3f}" if half == half else f"{mean:.3f}"
+
+
+def _trends_of(runs: pd.DataFrame) -> str:
+    judged = claims.feature_trends(runs)
+    said = []
+    for verdict in ("holds", "not shown"):
+        having = [
+            f"{NAMES[str(name)]} {row['claim'].replace(',', ' and')}"
+            for name, row in judged.iterrows()
+            if row["verdict"] == verdict
+        ]
+        if having:
+            said.append(f"{verdict.capitalize()}: {'; '.join(having)}.")
+    return " ".join(said)
+
+
+def _against(end: dict) -> str:
+    difference = 100 * end["difference"]
+    if end["chosen tau"] == end["compared with tau"]:
+        return f"It is an end of the grid itself: no gain over tau = {end['compared with tau']}."
+    change = f"{'gains' if difference >= 0 else 'loses'} {abs(difference):.1f}"
+    shown = "." if end["verdict"] == "holds" else ", which is not shown to differ from zero."
+    return (
+        f"Against tau = {end['compared with tau']}, it {change} ± {100 * end['half width']:.1f} "
+        f"points of accuracy{shown}"
+    )
