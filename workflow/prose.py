@@ -12,9 +12,6 @@ def numbers(results: str, preset: str) -> dict[str, str]:
     sweep = _table("energy_sweep", results, preset)
     trends = claims.feature_trends(sweep)
     by_tau = sweep.groupby("tau")[["aie", "euclidean"]].mean()
-    every = pd.concat(
-        [table for table, _ in studies.all_recorded("energy_sweep", preset="laptop").values()]
-    )
     searches = studies.all_recorded("rate_search", preset="laptop")
     return {
         "preset": preset,
@@ -29,7 +26,8 @@ def numbers(results: str, preset: str) -> dict[str, str]:
             for name, row in trends.iterrows()
         },
         "accuracy": words.comparison(claims.best_in_between(sweep)),
-        "verdicts": claims.verdicts(every).T.to_markdown(),
+        "verdicts": claims.verdicts(_every_setting()).T.to_markdown(),
+        "tolerance": words.tolerance(),
         "rate_tables": "\n\n".join(
             f"**{name}**\n\n{claims.rate_choice(table).round(4).to_markdown()}"
             for name, (table, _) in searches.items()
@@ -37,9 +35,17 @@ def numbers(results: str, preset: str) -> dict[str, str]:
     }
 
 
-def draw_main_figure(results: str, preset: str, target: Path) -> None:
-    """Draw the introduction's figure."""
-    figures.overview(_table("energy_sweep", results, preset)).savefig(target, dpi=150)
+def draw_figures(results: str, preset: str, folder: Path) -> None:
+    """Draw the introduction's figures."""
+    sweep = _table("energy_sweep", results, preset)
+    figures.overview(sweep).savefig(folder / "main-figure.png", dpi=150)
+    every = figures.settings_side_by_side(_every_setting())
+    every.savefig(folder / "every-setting.png", dpi=150)
+
+
+def _every_setting() -> pd.DataFrame:
+    recorded = studies.all_recorded("energy_sweep", preset="laptop")
+    return pd.concat([table for table, _ in recorded.values()], ignore_index=True)
 
 
 def _table(study: str, results: str, preset: str) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 import yaml
-from prose import draw_main_figure, numbers
+from prose import draw_figures, numbers
 
 BUILD = Path("_build")
 STAGE = BUILD / "stage"
@@ -29,9 +29,9 @@ def main() -> None:
     shutil.copy("_toc.yml", STAGE)
     for executed in sorted((BUILD / "notebooks" / options.preset).glob("*.ipynb")):
         stage_notebook(executed, STAGE / "notebooks" / executed.name)
-    figure = STAGE / "book" / "images" / "main-figure.png"
-    figure.parent.mkdir(exist_ok=True)
-    draw_main_figure(options.results, options.preset, figure)
+    images = STAGE / "book" / "images"
+    images.mkdir(exist_ok=True)
+    draw_figures(options.results, options.preset, images)
 
     if not options.repository_url:
         print(

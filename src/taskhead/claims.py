@@ -16,6 +16,16 @@ TRENDS = {
     "norm": "rises, then falls",
 }
 
+# How far a recorded run may be from the same run on another CPU: relative, but for accuracies.
+TOLERANCE = {
+    "aie": 0.01,
+    "euclidean": 0.1,
+    "cosine": 0.1,
+    "dot": 0.1,
+    "norm": 0.1,
+    "test_accuracy": 0.05,
+}
+
 
 def interval(values: Sequence[float] | pd.Series) -> tuple[float, float]:
     """Return the mean and the half width of its 95 percent confidence interval (Student's t).

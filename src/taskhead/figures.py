@@ -94,7 +94,7 @@ def energy_against_tau(table: pd.DataFrame) -> Figure:
     }
     figure, axes = _grid(1, 3, height=3.6)
     for axis, (name, label) in zip(axes, panels.items(), strict=True):
-        _draw_against_tau(axis, table, name, label)
+        _draw_against_tau(axis, table, name, label, legend=axis is axes[0])
     axes[0].set_ylim(0, None)
     return figure
 
@@ -246,12 +246,14 @@ def _scatter(axis: Axes, x: pd.Series, y: pd.Series, label: pd.Series) -> None:
 
 def _draw_adaptation(axes: Sequence[Axes], table: pd.DataFrame) -> None:
     for axis, (name, label) in zip(axes, MEASURES.items(), strict=True):
-        _draw_series(axis, table, name)
+        _draw_series(axis, table, name, legend=axis is axes[0])
         axis.set(xlabel=ENERGY, ylabel=label)
 
 
-def _draw_against_tau(axis: Axes, table: pd.DataFrame, name: str, label: str) -> None:
-    _draw_series(axis, table, name, x="tau")
+def _draw_against_tau(
+    axis: Axes, table: pd.DataFrame, name: str, label: str, *, legend: bool = True
+) -> None:
+    _draw_series(axis, table, name, x="tau", legend=legend)
     axis.set_xscale("symlog", linthresh=1)
     axis.set(xlabel=_TAU, ylabel=label)
 

@@ -73,6 +73,16 @@ def drift(table: pd.DataFrame) -> str:
     )
 
 
+def tolerance() -> str:
+    """Say how closely a recorded run is reproduced on another CPU."""
+    allowed = {name: f"{100 * value:g}" for name, value in claims.TOLERANCE.items()}
+    return (
+        f"A single run then agrees with its recorded row within {allowed['aie']} percent in "
+        f"energy, {allowed['euclidean']} percent in the feature measures and "
+        f"{allowed['test_accuracy']} points in test accuracy; means over seeds agree more closely."
+    )
+
+
 def _at(runs: pd.DataFrame, tau: int, mode: str, name: str) -> str:
     chosen = runs[(runs["tau"] == tau) & (runs["bn_mode"] == mode)]
     mean, half = claims.interval(chosen[name])
