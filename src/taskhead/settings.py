@@ -85,7 +85,7 @@ CIFAR10_TO_CIFAR100 = NetworkSetting(
     needs="CIFAR-100 and a CIFAR-10 checkpoint, both downloaded",
     backbones=CIFAR_BACKBONES,
     load_task=partial(dataset_task, "cifar100"),
-    hp_lr=0.1,
+    hp_lr=0.03,
     ft_lr=0.01,
     rates_reason=_SEARCHED,
 )
