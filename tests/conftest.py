@@ -25,6 +25,7 @@ from taskhead.settings import PACS_DOMAINS
 from taskhead.studies import STUDIES, Options
 
 REPOSITORY = Path(__file__).parents[1]
+REAL_DATA = Path(os.environ.get("TASKHEAD_DATA", "/nowhere"))
 SMOKE_GRIDS = [
     (study, setting) for study in STUDIES for setting in getattr(load_preset("smoke"), study)
 ]
@@ -36,6 +37,14 @@ def repository_files() -> set[str]:
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     return {file for file in listed.stdout.splitlines() if (REPOSITORY / file).is_file()}
+
+
+def real(*parts: str) -> Path:
+    """Return a path below the TASKHEAD_DATA that the tests were started with, or skip the test."""
+    path = REAL_DATA.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"needs {'/'.join(parts)} below TASKHEAD_DATA")
+    return path
 
 
 @dataclass(frozen=True)

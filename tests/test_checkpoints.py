@@ -1,25 +1,16 @@
 """Checkpoints load strictly; real ones are judged by their accuracy on their own task."""
 
 import os
-from pathlib import Path
 
 import pytest
 import torch
+from conftest import real
 from torch import nn
 
 from taskhead.backbones import cifar_resnet, extract_features, torchvision_backbone
 from taskhead.checkpoints import load_checkpoint
 from taskhead.energy import accuracy
 from taskhead.images import load_image_folder
-
-DATA = Path(os.environ.get("TASKHEAD_DATA", ""))
-
-
-def real(*parts: str) -> Path:
-    path = DATA.joinpath(*parts)
-    if not os.environ.get("TASKHEAD_DATA") or not path.exists():
-        pytest.skip(f"needs {'/'.join(parts)} below TASKHEAD_DATA")
-    return path
 
 
 @pytest.fixture

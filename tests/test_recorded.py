@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from conftest import real
 
 from taskhead import claims, records, studies
 from taskhead.settings import SETTINGS, NetworkSetting, get_setting
+from taskhead.studies import STUDIES
 
 COMPLETE = [
     ("toy_linear", "toy"),
@@ -65,3 +68,33 @@ def test_imagenet_results_have_two_target_domains_and_three_others_each():
         tested = {part.split("=")[0] for part in row["ood_by_domain"].split()}
         assert tested | {row["domain"]} == {"art_painting", "cartoon", "photo", "sketch"}
         assert len(tested) == 3
+
+
+def recompute(rows: pd.DataFrame) -> pd.DataFrame:
+    """Compute rows of an energy sweep again from their keys alone."""
+    study = STUDIES["energy_sweep"]
+    setting = get_setting(rows["setting"].iloc[0])
+    keys = rows[list(study.key)].to_dict("records")
+    computed = study.compute(setting, keys, torch.device("cpu"))
+    return pd.DataFrame([row for batch in computed for row in batch])
+
+
+def check_tolerance(rows: pd.DataFrame) -> None:
+    again = recompute(rows)
+    for name, allowed in claims.TOLERANCE.items():
+        error = (again[name].to_numpy() - rows[name].to_numpy()).astype(float)
+        scale = 1.0 if name == "test_accuracy" else rows[name].to_numpy(dtype=float)
+        assert abs(error / scale).max() <= allowed, name
+
+
+def test_recorded_runs_of_digits_are_reproduced_within_the_tolerance():
+    rows = table("energy_sweep", "digits")
+    check_tolerance(rows[(rows["seed"] == 0) & rows["tau"].isin([0, 16])])
+
+
+def test_recorded_runs_on_real_photographs_are_reproduced_within_the_tolerance(monkeypatch):
+    monkeypatch.setenv("TASKHEAD_DATA", str(real("pacs").parent))
+    real("weights", "squeezenet1_1-imagenet.pth")
+    rows = table("energy_sweep", "imagenet-to-pacs")
+    chosen = (rows["seed"] == 0) & (rows["domain"] == "photo") & rows["tau"].isin([0, 8])
+    check_tolerance(rows[chosen])
