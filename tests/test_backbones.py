@@ -47,9 +47,15 @@ def test_seed_decides_the_backbone_and_nothing_else_does():
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+@pytest.mark.filterwarnings("ignore:The default weight initialization")
 @pytest.mark.parametrize(
     ("name", "classifier"),
-    [("resnet18", "fc"), ("mobilenet_v3_small", "classifier"), ("densenet121", "classifier")],
+    [
+        ("resnet18", "fc"),
+        ("mobilenet_v3_small", "classifier"),
+        ("densenet121", "classifier"),
+        ("googlenet", "fc"),
+    ],
 )
 def test_feature_is_what_the_classifier_is_given(name: str, classifier: str, tmp_path: Path):
     whole = models.get_model(name, weights=None).eval()

@@ -4,6 +4,7 @@ import sys
 from itertools import chain
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from conftest import REPOSITORY
 
@@ -67,14 +68,24 @@ def test_every_option_of_a_run_reaches_it(monkeypatch: pytest.MonkeyPatch):
         "domain": "sketch",
         "image_size": 64,
         "train_per_class": 5,
+        "hp_lr": 0.5,
         "ft_lr": 0.25,
     }
     assert set(given) == set(Options.__annotations__)
     seen = {}
-    monkeypatch.setattr(studies, "run", lambda study, **options: seen.update(options) or [])
+    monkeypatch.setattr(
+        studies, "run", lambda study, **options: seen.update(options) or pd.DataFrame()
+    )
     words = [[f"--{name.replace('_', '-')}", str(value)] for name, value in given.items()]
     assert main([*TOY, *chain(*words)]) == 0
     assert given.items() <= seen.items()
+
+
+@pytest.mark.parametrize("option", ["--ft-lr", "--image-size", "--train-per-class"])
+def test_zero_is_refused_and_not_taken_for_the_default(option: str, capsys, monkeypatch):
+    monkeypatch.setattr(studies, "run", lambda *_, **__: pytest.fail("something was computed"))
+    assert main([*TOY, option, "0"]) == 1
+    assert f"{option} must not be 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [[], ["prepare"], ["run"], [*TOY, "--seeds", "one"]])

@@ -131,3 +131,22 @@ def test_data_set_is_read_through_torchvision(tmp_path, monkeypatch):
 def test_unknown_data_set_lists_the_valid_ones():
     with pytest.raises(ValueError, match="unknown data set 'mnist'; valid: cifar10, cifar100"):
         load_dataset("mnist", train=True, image_size=32)
+
+
+def test_photographs_are_turned_upright(tree: Path):
+    image = Image.new("RGB", (16, 16), (255, 0, 0))
+    image.paste((0, 0, 255), (0, 0, 16, 8))
+    exif = Image.Exif()
+    exif[274] = 3  # orientation: upside down
+    for path in (tree / "blue").iterdir():
+        path.unlink()
+    image.save(tree / "blue" / "turned.png", exif=exif)
+    data, classes = load_image_folder(tree, image_size=16)
+    (turned,) = data.images[data.labels == classes.index("blue")]
+    assert turned[:, 0, 0].tolist() == [255, 0, 0]
+
+
+def test_pixels_of_16_bits_are_refused(tree: Path):
+    Image.new("I;16", (16, 16), 5000).save(tree / "blue" / "deep.png")
+    with pytest.raises(ValueError, match=r"deep.png has I;16 pixels; convert it to 8 bits"):
+        load_image_folder(tree, image_size=16)

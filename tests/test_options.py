@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import write_tree
+from torchvision import models
 
 from taskhead import records
 from taskhead.backbones import small_convnet
@@ -120,7 +121,7 @@ def test_domain_of_a_folder_of_ones_own_is_finetuned_on(mini_data: Path, tmp_pat
     table = run("energy_sweep", results=tmp_path, data=folder, domain="cartoon", **FOLDER)
     assert set(table["domain"]) == {"cartoon"}
     assert table["ood_accuracy"].notna().all()
-    with pytest.raises(ValueError, match="'-'; valid: art_painting, cartoon, photo, sketch"):
+    with pytest.raises(ValueError, match="choose one with domain: art_painting, cartoon, photo"):
         run("energy_sweep", results=tmp_path, data=folder, **FOLDER)
 
 
@@ -151,12 +152,12 @@ def test_rows_taken_out_are_computed_again_bit_for_bit(results: Path, smoke_resu
         (FOLDER, "setting imagefolder needs a folder of images; give data"),
         (FOLDER | {"data": "nowhere"}, "data folder nowhere does not exist"),
         (PACS | {"data": "photos"}, "setting imagenet-to-pacs has its own data; .*'photos'"),
-        (PACS | {"domain": "clay"}, "'clay'; valid: art_painting, cartoon, photo, sketch"),
+        (PACS | {"domain": "clay"}, "domain: art_painting, cartoon, photo, sketch; got 'clay'"),
         (PACS | {"backbone": "resnet20"}, "backbone of setting imagenet-to-pacs 'resnet20'; valid"),
         (PACS | {"image_size": 4}, "image_size: Input should be greater than or equal to 8, got 4"),
         (PACS | {"ft_lr": -1.0}, "ft_lr must be positive and finite, got -1.0"),
         (PACS | {"tau": 3}, "option of energy_sweep 'tau'; valid: backbone, weights, data"),
-        (DIGITS_RUN | {"domain": "photo"}, "domain of setting digits 'photo'; valid: -"),
+        (DIGITS_RUN | {"domain": "photo"}, "setting digits has no domains, got domain 'photo'"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(tmp_path: Path, given: dict, message: str):
@@ -200,12 +201,57 @@ def test_incomplete_recorded_results_are_not_found(results: Path, monkeypatch):
             "pretraining",
             "digits",
             {"weights": "no"},
-            "'weights'; valid: none",
+            "pretraining takes no options, got weights",
         ),
-        ("toy_linear", "toy", {"image_size": 32}, "'image_size'; valid: none"),
+        ("toy_linear", "toy", {"image_size": 32}, "toy_linear takes no options, got image_size"),
     ],
 )
 def test_no_study_ignores_an_option(tmp_path: Path, study, setting, options, message: str):
     with pytest.raises(ValueError, match=message):
         run(study, setting=setting, preset="smoke", results=tmp_path, **options)
     assert not any(tmp_path.iterdir())
+
+
+def test_one_table_does_not_mix_two_networks(mini_data: Path, tmp_path: Path, monkeypatch):
+    run("energy_sweep", results=tmp_path, seeds=[0], **PACS)
+    before = load(tmp_path, "imagenet-to-pacs")
+    monkeypatch.setattr("taskhead.runs.fingerprint", lambda _: "another")
+    with pytest.raises(ValueError, match=r"holds rows of squeezenet1_1 .* now they are another"):
+        run("energy_sweep", results=tmp_path, seeds=[0, 1], **PACS)
+    pd.testing.assert_frame_equal(load(tmp_path, "imagenet-to-pacs"), before)
+
+
+@pytest.mark.filterwarnings("ignore:The default weight initialization")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backbone": "inception_v3", "image_size": 32}, "inception_v3 does not take images of 32"),
+        ({"backbone": "vit_b_16", "image_size": 32}, "vit_b_16 does not take images of 32"),
+    ],
+)
+def test_image_size_that_a_backbone_does_not_take_is_named(
+    photos: Path, tmp_path: Path, options: dict, message: str
+):
+    file = tmp_path / "weights.pth"
+    torch.save(models.get_model(options["backbone"], weights=None).state_dict(), file)
+    with pytest.raises(ValueError, match=message):
+        run(
+            "energy_sweep",
+            results=tmp_path,
+            data=str(photos),
+            weights=str(file),
+            **options,
+            **FOLDER,
+        )
+    assert not (tmp_path / "energy_sweep").exists()
+
+
+def test_backbone_with_dropout_gives_the_same_table_twice(photos: Path, tmp_path: Path):
+    file = tmp_path / "weights.pth"
+    torch.save(models.efficientnet_b0(weights=None).state_dict(), file)
+    options = {"data": str(photos), "weights": str(file), "backbone": "efficientnet_b0"}
+    first, again = (
+        run("energy_sweep", results=tmp_path / name, ft_lr=0.01, **options, **FOLDER)
+        for name in ("first", "again")
+    )
+    pd.testing.assert_frame_equal(first.drop(columns="wall_s"), again.drop(columns="wall_s"))

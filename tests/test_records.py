@@ -153,6 +153,13 @@ def test_each_session_counts_its_rows(append: Append):
     assert records.load_provenance(path.with_name("other.csv")) == []
 
 
+def test_sessions_that_take_turns_stay_two(append: Append):
+    other = {**SESSION, "preset": "laptop"}
+    for seed, session in enumerate((SESSION, other, SESSION, other)):
+        path = append(1.0, seed=seed, session=session)
+    assert [s["rows"] for s in records.load_provenance(path)] == [2, 2]
+
+
 def test_session_says_what_made_the_rows(append: Append):
     session = records.describe_session("smoke", {"seeds": [0]}, torch.device("cpu"))
     assert {"started", "taskhead", "commit", "device", "threads", "python"} < set(session)

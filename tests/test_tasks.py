@@ -192,14 +192,20 @@ def test_missing_folder_is_named(tmp_path: Path):
         folder_label(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("domain", [NO_DOMAIN, "clay"])
-def test_domain_that_is_not_there_lists_those_that_are(with_domains: Path, domain: str):
-    with pytest.raises(ValueError, match=f"'{domain}'; valid: photo, sketch, wood"):
+@pytest.mark.parametrize(("domain", "given"), [(NO_DOMAIN, "none was given"), ("clay", "'clay'")])
+def test_domain_that_is_not_there_lists_those_that_are(with_domains: Path, domain: str, given):
+    with pytest.raises(ValueError, match=f"with domain: photo, sketch, wood; .*{given}"):
         folder_task(with_domains, draw(domain=domain))
 
 
+def test_a_class_may_be_called_test(plain: Path):
+    (plain / "cat").rename(plain / "test")
+    (plain / "dog").rename(plain / "train")
+    assert folder_task(plain, DRAW).n_classes == 3
+
+
 def test_domain_of_a_tree_without_domains_is_refused(plain: Path):
-    with pytest.raises(ValueError, match="'photo'; valid: -"):
+    with pytest.raises(ValueError, match="has no domains, got domain 'photo'"):
         folder_task(plain, draw(domain="photo"))
 
 
@@ -250,14 +256,36 @@ def test_digits_have_one_size():
         lambda folder: (folder / "dog").rename(folder / "fox"),
         lambda folder: (folder / "dog" / "0.png").rename(folder / "dog" / "new.png"),
         lambda folder: (folder / "dog" / "0.png").write_bytes(b"another"),
+        lambda folder: (folder / "dog" / "0.png").write_bytes(
+            bytes(reversed((folder / "dog" / "0.png").read_bytes()))
+        ),
     ],
-    ids=["removed", "class renamed", "renamed", "replaced"],
+    ids=["removed", "class renamed", "renamed", "replaced", "of the same size"],
 )
 def test_label_of_a_folder_changes_with_its_content(plain: Path, change):
     before = folder_label(plain)
     assert folder_label(plain) == before
     change(plain)
     assert folder_label(plain) != before
+
+
+def test_label_of_a_folder_follows_links_and_leaves_out_what_is_no_image(
+    plain: Path, tmp_path: Path
+):
+    linked = tmp_path / "linked" / "plain"
+    linked.mkdir(parents=True)
+    for name in CLASS_COLOURS:
+        (linked / name).symlink_to(plain / name)
+    assert folder_label(linked) == folder_label(plain)
+    (plain / ".DS_Store").write_text("")
+    (plain / "dog" / "._0.png").write_text("")
+    assert folder_label(linked) == folder_label(plain)
+    assert folder_task(plain, DRAW).n_classes == 3
+
+
+def test_folder_without_images_has_no_label(tmp_path: Path):
+    with pytest.raises(ValueError, match="holds no images"):
+        folder_label(tmp_path)
 
 
 def test_label_of_a_folder_holds_no_path(plain: Path, tmp_path: Path, monkeypatch):

@@ -48,11 +48,16 @@ def test_description_counts_diverged_runs():
     runs = sweep("digits").assign(
         backbone="small_convnet", image_size=8, train_per_class=10, hp_lr=0.05, ft_lr=0.01
     )
-    runs = runs.assign(ft_epochs=60)
+    runs = runs.assign(ft_epochs=60, data="-", weights="DEFAULT")
     runs.loc[3, "status"] = "diverged"
     said = words.describe(runs, DIGITS)
     assert said.endswith("1 of 25 runs diverged.")
     assert "finetuning rate 0.01 (of the finetuning rates" in said
+    assert "(given by the user)" in words.describe(runs.assign(ft_lr=0.5), DIGITS)
+    assert "not searched for this one" in words.describe(runs.assign(backbone="other"), DIGITS)
+    assert "Given: data photos-12, weights V1." in words.describe(
+        runs.assign(data="photos-12", weights="V1"), DIGITS
+    )
 
 
 @pytest.mark.parametrize(("seeds", "spread"), [([0, 1], "0.200 ± "), ([0], "0.100 of their norm")])

@@ -122,6 +122,8 @@ def torchvision_backbone(name: str, *, weights: Path | str = "DEFAULT") -> nn.Se
         load_checkpoint(network, file)
     else:
         network = _download_model(name, known[str(weights)])
+    if hasattr(network, "aux_logits"):  # GoogLeNet and Inception: further outputs in train mode
+        network.aux_logits = False  # pyright: ignore[reportArgumentType]
     part = next(p for p in ("fc", "classifier", "head", "heads") if hasattr(network, p))
     # SqueezeNet alone pools inside its classifier.
     pooled = nn.AdaptiveAvgPool2d(1) if name.startswith("squeezenet") else nn.Identity()

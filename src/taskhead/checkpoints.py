@@ -48,7 +48,7 @@ def load_checkpoint(network: nn.Module, path: Path, *, ignore: tuple[str, ...] =
         if name.endswith("num_batches_tracked"):
             given.setdefault(name, expected[name])
     problems = [
-        f"{kind} {', '.join(names)}"
+        f"{kind} {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
         for kind, names in (
             ("missing", [name for name in expected if name not in given]),
             ("surplus", [name for name in given if name not in expected]),

@@ -163,7 +163,8 @@ def accuracy_by_domain(table: pd.DataFrame) -> pd.DataFrame:
     """Return mean test accuracies by target domain and tau, one column per domain tested on."""
     others = table["ood_by_domain"].map(
         lambda text: {
-            name: float(value) for name, value in (part.split("=") for part in text.split())
+            name: float(value)
+            for name, value in (part.split("=") for part in text.split() if "=" in part)
         }
     )
     tested = pd.concat(

@@ -16,6 +16,7 @@ _OPTIONS = {
     "weights": (str, "a checkpoint file, or the name of torchvision weights"),
     "image_size": (int, "side of the images in pixels, in place of the preset's"),
     "train_per_class": (int, "training images of each class, in place of the preset's"),
+    "hp_lr": (float, "head-probing rate, in place of the setting's"),
     "ft_lr": (float, "finetuning rate, in place of the setting's"),
 }
 
@@ -51,10 +52,19 @@ def _run_study(arguments: argparse.Namespace) -> None:
         seeds=arguments.seeds,
         device=arguments.device,
         recompute=arguments.recompute,
-        **{name: getattr(arguments, name) for name in _OPTIONS},
+        **_given_options(arguments),
     )
     path = studies.records.table_path(arguments.results, arguments.study, arguments.setting)
-    print(f"{len(table)} runs in {path}")
+    diverged = int((table["status"] == "diverged").sum()) if "status" in table else 0
+    print(f"{len(table)} runs in {path}" + (f", {diverged} of them diverged" if diverged else ""))
+
+
+def _given_options(arguments: argparse.Namespace) -> studies.Options:
+    given = {name: value for name in _OPTIONS if (value := getattr(arguments, name)) is not None}
+    for name, value in given.items():
+        if not value:
+            raise ValueError(f"--{name.replace('_', '-')} must not be {value!r}; leave it out")
+    return studies.Options(**given)
 
 
 def _run_notebook(arguments: argparse.Namespace) -> None:
@@ -85,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         help="write DIR/STUDY/SETTING.csv (default: %(default)s)",
     )
     for name, (kind, text) in _OPTIONS.items():
-        run.add_argument(f"--{name.replace('_', '-')}", type=kind, default=kind(), help=text)
+        run.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
     run.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     run.add_argument("--recompute", action="store_true", help="compute rows that are there again")
     run.set_defaults(command=_run_study)

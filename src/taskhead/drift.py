@@ -51,7 +51,7 @@ def compute_batchnorm_drift(
     No run changes a parameter of the backbone. All measures are taken in eval mode, as finetuning
     would find the network: the four feature measures compare z_0 of the untouched backbone with
     the features after probing, on the validation split; AIE and the probing accuracies are those
-    of the probed head on the features after probing.
+    of the probed head on the features after probing. `wall_s` is the seconds since probing began.
     """
     backbone = pretrained_backbone(runs[0]["backbone"], weights=setting.weights, device=device)
     sha256 = fingerprint(backbone)

@@ -109,10 +109,12 @@ def accuracy_against_tau(table: pd.DataFrame) -> Figure:
 def accuracy_in_and_out_of_distribution(table: pd.DataFrame) -> Figure:
     """Draw test accuracy on the target domain, and its mean over the others, against AIE.
 
-    Takes an `energy_sweep` table with other domains.
+    Takes an `energy_sweep` table; without other domains the first panel stands alone.
     """
-    figure, axes = _grid(1, 2, height=3.8)
     panels = {"test_accuracy": "target domain", "ood_accuracy": "mean over the other domains"}
+    if table["ood_accuracy"].isna().all():
+        del panels["ood_accuracy"]
+    figure, axes = _grid(1, len(panels), height=3.8)
     for axis, (name, where) in zip(axes, panels.items(), strict=True):
         _draw_accuracy(axis, table, name)
         axis.set(ylabel="test accuracy", title=where)

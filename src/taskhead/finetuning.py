@@ -49,6 +49,7 @@ class FinetuneResult:
     test_loss: float
 
 
+@torch.random.fork_rng()
 def finetune(
     backbone: nn.Module,
     head: nn.Module,
@@ -88,7 +89,8 @@ def finetune(
     augment
         Called on every batch of training images, such as `augmentation.CropAndFlip()`.
     seed
-        Seed of the batch order and of the augmentation.
+        Seed of the batch order, of the augmentation and of dropout; the global random state is not
+        changed.
 
     Raises
     ------
@@ -123,6 +125,7 @@ def finetune(
     n_steps = epochs * math.ceil(len(task.train) / batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, n_steps)
     generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
 
     history: list[Epoch] = []
     best_rank, best_epoch, best = (-math.inf, -math.inf), 0, network

@@ -1,12 +1,13 @@
 """Read images once into uint8 tensors: ImageFolder trees and torchvision's data sets."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import psutil
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torchvision import datasets
 from torchvision.transforms.functional import center_crop, resize
 
@@ -61,7 +62,7 @@ def load_image_folder(
     classes = [entry.name for entry in class_folders(folder)]
     if len(classes) < 2:
         raise ValueError(f"image folder {folder} has {len(classes)} class folders; need at least 2")
-    files = {name: _image_files(folder / name) for name in classes}
+    files = {name: image_files(folder / name) for name in classes}
     for name in classes:
         if not files[name]:
             raise ValueError(
@@ -148,14 +149,22 @@ def check_memory(n_images: int, image_size: int) -> None:
         )
 
 
-def _image_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
+def image_files(folder: Path) -> list[Path]:
+    """Return all images below a folder, links followed, hidden files and folders left out."""
+    found = []
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = [Path(parent, name) for name in files if not name.startswith(".")]
+        found += [path for path in paths if path.suffix.lower() in EXTENSIONS]
+    return sorted(found)
 
 
 def _open(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            if image.mode.startswith(("I", "F")):
+                raise ValueError(f"image {path} has {image.mode} pixels; convert it to 8 bits")
+            return ImageOps.exif_transpose(image).convert("RGB")
     except (OSError, UnidentifiedImageError, SyntaxError) as error:
         raise ValueError(f"image {path} cannot be read: {error}; repair or remove it") from None
 

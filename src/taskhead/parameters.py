@@ -40,13 +40,21 @@ def check_parameters(namespace: Mapping[str, Any], **expected: type) -> None:
         if name not in given:
             raise ValueError(f"parameter {name} is missing; expected: {', '.join(expected)}")
         value = given[name]
-        if type(value) is not kind:
+        if type(value) is not kind and (kind, type(value)) != (float, int):
             raise TypeError(
                 f"parameter {name} must be of type {kind.__name__}, "
                 f"got {value!r} of type {type(value).__name__}"
             )
         if name in _CHECKS:
             _CHECKS[name](value)
+
+
+def _number(value: object) -> object:
+    """Read numbers such as 1e-3, which YAML takes for text."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _is_literal(value: object) -> bool:
@@ -79,7 +87,7 @@ def execute_notebook(notebook: Path, output: Path, parameters: Mapping[str, str]
     for name in parameters:
         check_choice(f"parameter of {notebook.name}", name, valid)
     try:
-        values = {name: yaml.safe_load(value) for name, value in parameters.items()}
+        values = {name: _number(yaml.safe_load(value)) for name, value in parameters.items()}
     except yaml.YAMLError as error:
         raise ValueError(f"a parameter's value is not valid YAML: {error}") from None
     try:

@@ -2,12 +2,14 @@
 
 import hashlib
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import torch
 from torch import nn
@@ -115,12 +117,18 @@ def pretrained_backbone(
         message names the file.
     """
     check_choice("backbone", name, [*RECIPES, *CIFAR_DEPTHS, *TORCHVISION_BACKBONES])
-    if name in RECIPES:
-        backbone = _from_recipe(name, weights, device)
-    elif name in CIFAR_DEPTHS:
-        backbone = cifar_resnet(CIFAR_DEPTHS[name], weights=_local_file(name, weights))
-    else:
-        backbone = torchvision_backbone(name, weights=weights)
+    try:
+        if name in RECIPES:
+            backbone = _from_recipe(name, weights, device)
+        elif name in CIFAR_DEPTHS:
+            backbone = cifar_resnet(CIFAR_DEPTHS[name], weights=_local_file(name, weights))
+        else:
+            backbone = torchvision_backbone(name, weights=weights)
+    except URLError as error:
+        raise ValueError(
+            f"weights of {name} cannot be downloaded ({error.reason}); give a checkpoint file as "
+            f"weights, or put it where the book's page Reproduce says"
+        ) from None
     return backbone.to(device).eval()
 
 
@@ -212,6 +220,8 @@ def _from_recipe(name: str, weights: str, device: torch.device | str) -> nn.Modu
         load_checkpoint(backbone, given)
         return backbone
     if not cached.exists():
+        recipe = RECIPES[name]
+        print(f"pretraining {name} once: {recipe.source}, {recipe.epochs} epochs", file=sys.stderr)
         store(pretrain(RECIPES[name], device), cached)
     try:
         load_checkpoint(backbone, cached)

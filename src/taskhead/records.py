@@ -220,10 +220,11 @@ def _replace(path: Path, text: str) -> None:
 
 
 def _count_rows(sessions: list[dict[str, Any]], session: Row, n_rows: int) -> list[dict[str, Any]]:
-    if not sessions or {**sessions[-1], "rows": 0} != {**session, "rows": 0}:
-        sessions.append({**session, "rows": 0})
-    sessions[-1]["rows"] += n_rows
-    return sessions
+    for known in sessions:
+        if {**known, "rows": 0} == {**session, "rows": 0}:
+            known["rows"] += n_rows
+            return sessions
+    return [*sessions, {**session, "rows": n_rows}]
 
 
 def _commit() -> str | None:

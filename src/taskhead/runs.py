@@ -22,7 +22,7 @@ from taskhead.pretraining import pretrained_backbone
 from taskhead.probing import Snapshot, probe_head
 from taskhead.records import Row
 from taskhead.settings import NetworkSetting
-from taskhead.tasks import Draw
+from taskhead.tasks import Draw, check_domain
 
 RUN_COLUMNS: dict[str, type] = {
     "setting": str,
@@ -63,7 +63,7 @@ def plan_probing(setting: NetworkSetting, preset: str, scale: Probing) -> list[d
     """
     check_choice(f"backbone of setting {setting.name}", scale.backbone, setting.backbones)
     for domain in scale.domains:
-        check_choice(f"domain of setting {setting.name}", domain, setting.domains)
+        check_domain(f"setting {setting.name}", domain, setting.domains)
     return [
         {
             "setting": setting.name,
@@ -117,6 +117,7 @@ def prepare(
     setting: NetworkSetting, backbone: nn.Module, run: Row, device: torch.device
 ) -> Prepared:
     """Draw a run's task, extract its features and make its head."""
+    _check_image_size(backbone, run, device)
     draw = Draw(**{each.name: run[each.name] for each in fields(Draw)})
     task = setting.load_task(draw).to(device)
     z0_train, z0_val = (extract_features(backbone, part.images) for part in (task.train, task.val))
@@ -128,6 +129,21 @@ def prepare(
         seed=run["seed"],
     )
     return Prepared(task, backbone, z0_train, z0_val, head)
+
+
+def _check_image_size(backbone: nn.Module, run: Row, device: torch.device) -> None:
+    """Raise `ValueError` unless the backbone maps images of the run's size to vectors."""
+    size, name = run["image_size"], run["backbone"]
+    if name == "small_convnet":
+        return
+    images = torch.zeros(2, 3, size, size, dtype=torch.uint8, device=device)
+    try:
+        extract_features(backbone, images)
+    except (AssertionError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"backbone {name} does not take images of {size} pixels: {reason}; change image_size"
+        ) from None
 
 
 @dataclass(frozen=True)

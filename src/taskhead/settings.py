@@ -170,22 +170,31 @@ def get_setting(name: str) -> Setting:
 
 
 def configure(
-    setting: Setting, *, data: str = "", weights: str = "", ft_lr: float = 0.0
+    setting: Setting,
+    *,
+    data: str = "",
+    weights: str = "",
+    hp_lr: float = 0.0,
+    ft_lr: float = 0.0,
 ) -> Setting:
-    """Return the setting with a data folder, weights and a finetuning rate of the user's.
+    """Return the setting with data, weights and rates of the user's; "" and 0 keep its own.
 
     Raises
     ------
     ValueError
-        If the open setting is given no folder, another setting is given one, the rate is not
-        positive.
+        If the open setting is given no folder, another setting is given one, or a rate is negative
+        or infinite.
     """
     if not isinstance(setting, NetworkSetting):
         return setting
-    if not 0 <= ft_lr < math.inf:
-        raise ValueError(f"ft_lr must be positive and finite, got {ft_lr}")
+    for name, rate in (("hp_lr", hp_lr), ("ft_lr", ft_lr)):
+        if not 0 <= rate < math.inf:
+            raise ValueError(f"{name} must be positive and finite, got {rate}")
     setting = replace(
-        setting, weights=weights or setting.weights, ft_lr=float(ft_lr) or setting.ft_lr
+        setting,
+        weights=weights or setting.weights,
+        hp_lr=float(hp_lr) or setting.hp_lr,
+        ft_lr=float(ft_lr) or setting.ft_lr,
     )
     if setting.name != IMAGEFOLDER.name:
         if data:

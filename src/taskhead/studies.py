@@ -36,7 +36,15 @@ class Study:
 
 
 _NETWORK_SETTINGS = [name for name, s in SETTINGS.items() if isinstance(s, NetworkSetting)]
-_PROBING_OPTIONS = ["backbone", "weights", "data", "domain", "image_size", "train_per_class"]
+_PROBING_OPTIONS = [
+    "backbone",
+    "weights",
+    "data",
+    "domain",
+    "image_size",
+    "train_per_class",
+    "hp_lr",
+]
 _BATCHNORM_SETTINGS = ["digits", "cifar10-to-cifar100", "cifar10-to-stl10"]
 STUDIES = {
     "toy_linear": Study(
@@ -110,6 +118,7 @@ class Options(TypedDict, total=False):
     domain: str
     image_size: int
     train_per_class: int
+    hp_lr: float
     ft_lr: float
 
 
@@ -168,6 +177,7 @@ def run(
         session = records.describe_session(preset, scale.model_dump(), torch_device)
         with tqdm(total=len(pending), desc=f"{study} {setting}", unit="run") as progress:
             for rows in kind.compute(described, pending, torch_device):
+                _check_same_backbone(rows, table, plan, kind.key, path)
                 records.append(path, rows, kind.columns, key=kind.key, session=session)
                 progress.update(len(rows))
         table = records.load(path, kind.columns)
@@ -258,6 +268,22 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def _check_same_backbone(
+    rows: Sequence[Row], table: pd.DataFrame, plan: Sequence[Row], key: Sequence[str], path: Path
+) -> None:
+    """Raise `ValueError` if the table's rows of this plan come from a backbone of other weights."""
+    if "backbone_sha256" not in table:
+        return
+    others = records.select(table, plan, key).set_index("backbone")["backbone_sha256"]
+    for row in rows:
+        theirs = set(others[others.index == row["backbone"]]) - {row["backbone_sha256"], "unknown"}
+        if theirs:
+            raise ValueError(
+                f"{path} holds rows of {row['backbone']} with weights {', '.join(theirs)}, now "
+                f"they are {row['backbone_sha256']}; give another results folder"
+            )
+
+
 def _prepare(
     study: str, setting: str, preset: str, seeds: Sequence[int] | None, options: Options
 ) -> tuple[Any, Scale]:
@@ -266,11 +292,14 @@ def _prepare(
     described, loaded = get_setting(setting), load_preset(preset)
     check_choice(f"setting of {study}", setting, STUDIES[study].settings)
     for name in (name for name, value in options.items() if value):
-        check_choice(f"option of {study}", name, STUDIES[study].options or ["none"])
+        if not STUDIES[study].options:
+            raise ValueError(f"{study} takes no options, got {name}")
+        check_choice(f"option of {study}", name, STUDIES[study].options)
     described = configure(
         described,
         data=options.get("data", ""),
         weights=options.get("weights", ""),
+        hp_lr=options.get("hp_lr", 0.0),
         ft_lr=options.get("ft_lr", 0.0),
     )
     changes = {

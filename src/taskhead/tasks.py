@@ -1,12 +1,18 @@
 """Downstream tasks: seeded splits of a data set or a folder, and other domains to test on."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from taskhead.checks import check_choice
 from taskhead.data import LabelledImages, Task, load_digits, split
-from taskhead.images import check_same_classes, class_folders, load_dataset, load_image_folder
+from taskhead.images import (
+    check_same_classes,
+    class_folders,
+    image_files,
+    load_dataset,
+    load_image_folder,
+)
 
 NO_DOMAIN = "-"
 
@@ -91,22 +97,22 @@ def folder_task(folder: Path, draw: Draw) -> Task:
     if not folder.is_dir():
         raise ValueError(f"image folder {folder} does not exist; give a folder of class folders")
     domains = domain_names(folder)
-    check_choice(f"domain of {folder}", draw.domain, domains)
+    check_domain(str(folder), draw.domain, domains)
     own = folder if draw.domain == NO_DOMAIN else folder / draw.domain
-    train_folder, test_folder = _train_folder(own), _test_folder(own)
-    n_drawn = draw.train_per_class + draw.val_per_class
-    if test_folder == train_folder:
-        test = None
-        n_drawn = n_drawn + draw.test_per_class if draw.test_per_class else None
-    else:
-        check_same_classes(train_folder, test_folder)
-        test = _read_test(test_folder, draw)
+    train_folder, test_folder = _part(own, "train") or own, _part(own, "test")
+    others = {name: folder / name for name in domains if name != draw.domain}
+    tests = {
+        name: _part(other, "test") or _part(other, "train") or other
+        for name, other in others.items()
+    }
+    for tested in [*tests.values(), *([test_folder] if test_folder else [])]:
+        check_same_classes(train_folder, tested)
+    asked = draw.train_per_class + draw.val_per_class
+    if test_folder is None:
+        asked = asked + draw.test_per_class if draw.test_per_class else None
     pool, names = load_image_folder(
-        train_folder, image_size=draw.image_size, per_class=n_drawn, seed=draw.seed
+        train_folder, image_size=draw.image_size, per_class=asked, seed=draw.seed
     )
-    others = [_test_folder(folder / name) for name in domains if name != draw.domain]
-    for other in others:
-        check_same_classes(train_folder, other)
     task = split(
         pool,
         n_classes=len(names),
@@ -114,12 +120,11 @@ def folder_task(folder: Path, draw: Draw) -> Task:
         train_per_class=draw.train_per_class,
         val_per_class=draw.val_per_class,
         test_per_class=draw.test_per_class,
-        test=test,
+        test=_read_test(test_folder, draw) if test_folder else None,
         seed=draw.seed,
     )
-    for name, other in zip([d for d in domains if d != draw.domain], others, strict=True):
-        task.ood[name] = _read_test(other, draw)
-    return task
+    ood = {name: _read_test(tested, draw) for name, tested in tests.items()}
+    return replace(task, ood=ood)
 
 
 def domain_names(folder: Path) -> list[str]:
@@ -130,37 +135,48 @@ def domain_names(folder: Path) -> list[str]:
     children = class_folders(folder)
     inside = [{grandchild.name for grandchild in class_folders(child)} for child in children]
     alike = len(inside) > 1 and set.intersection(*inside) and min(map(len, inside)) > 1
-    if not alike or {"train", "test"} & {child.name for child in children}:
+    if not alike or _part(folder, "train") or _part(folder, "test"):
         return [NO_DOMAIN]
     return [child.name for child in children]
 
 
-def folder_label(folder: Path) -> str:
-    """Return a name for a folder's content: its own name, and a hash of its files.
+def check_domain(owner: str, domain: str, domains: Sequence[str]) -> None:
+    """Raise `ValueError` unless `domain` is one of those of its owner, a setting or a folder."""
+    if domain in domains:
+        return
+    if list(domains) == [NO_DOMAIN]:
+        raise ValueError(f"{owner} has no domains, got domain {domain!r}")
+    given = "none was given" if domain == NO_DOMAIN else f"got {domain!r}"
+    raise ValueError(f"{owner} has domains, choose one with domain: {', '.join(domains)}; {given}")
 
-    The hash covers each file's name, its size and its first 4,096 bytes.
+
+def folder_label(folder: Path) -> str:
+    """Return a name for a folder's content: its own name, and a hash of its images.
+
+    The hash covers each image's path below the folder, its size and its first 4,096 bytes.
 
     Raises
     ------
     ValueError
-        If the folder does not exist.
+        If the folder does not exist or holds no image.
     """
     if not folder.is_dir():
         raise ValueError(f"data folder {folder} does not exist")
+    files = image_files(folder)
+    if not files:
+        raise ValueError(f"data folder {folder} holds no images")
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in files:
         digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode())
         with path.open("rb") as file:
             digest.update(file.read(4096))
     return f"{folder.resolve().name}-{digest.hexdigest()[:8]}"
 
 
-def _train_folder(folder: Path) -> Path:
-    return folder / "train" if (folder / "train").is_dir() else folder
-
-
-def _test_folder(folder: Path) -> Path:
-    return folder / "test" if (folder / "test").is_dir() else _train_folder(folder)
+def _part(folder: Path, name: str) -> Path | None:
+    """Return the folder of a split if there is one; a class may bear the same name."""
+    part = folder / name
+    return part if part.is_dir() and class_folders(part) else None
 
 
 def _read_test(folder: Path, draw: Draw) -> LabelledImages:

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from taskhead import claims
+from taskhead.presets import load_preset
 from taskhead.settings import NetworkSetting
 
 NAMES = {
@@ -17,14 +18,27 @@ def describe(table: pd.DataFrame, setting: NetworkSetting) -> str:
     """Say what the runs of an `energy_sweep` table have in common."""
     first = table.iloc[0]
     domains = [domain for domain in table["domain"].unique() if domain != "-"]
+    own = [f"data {first['data']}"] if first["data"] != "-" else []
+    own += [f"weights {first['weights']}"] if first["weights"] != "DEFAULT" else []
+    given = f" Given: {', '.join(own)}." if own else ""
     target = f" Target: {' and '.join(domains)}, one at a time." if domains else ""
     return (
         f"**Setting {setting.name}:** {setting.description}.{target} Backbone {first['backbone']}, "
         f"images of {first['image_size']} pixels, {first['train_per_class']} training images of "
-        f"each class. Probing rate {first['hp_lr']:g}, finetuning rate {first['ft_lr']:g} "
-        f"({setting.rates_reason}), {first['ft_epochs']} epochs of finetuning. "
+        f"each class.{given} Probing rate {first['hp_lr']:g}, finetuning rate {first['ft_lr']:g} "
+        f"({_reason(first, setting)}), {first['ft_epochs']} epochs of finetuning. "
         f"{(table['status'] == 'diverged').sum()} of {len(table)} runs diverged."
     )
+
+
+def _reason(run: pd.Series, setting: NetworkSetting) -> str:
+    """Say why these rates: the setting's reason holds for its own rates and backbone alone."""
+    if (run["hp_lr"], run["ft_lr"]) != (setting.hp_lr, setting.ft_lr):
+        return "given by the user"
+    searched = load_preset("laptop").energy_sweep[setting.name].backbone
+    if run["backbone"] != searched:
+        return f"taken over from backbone {searched}, not searched for this one"
+    return setting.rates_reason
 
 
 def trends(table: pd.DataFrame) -> str:
@@ -109,7 +123,7 @@ def _against(end: dict) -> str:
         return f"It is an end of the grid itself: no gain over tau = {end['compared with tau']}."
     change = f"{'gains' if difference >= 0 else 'loses'} {abs(difference):.1f}"
     shown = "." if end["verdict"] == "holds" else ", which is not shown to differ from zero."
+    spread = f" ± {100 * end['half width']:.1f}" if end["half width"] == end["half width"] else ""
     return (
-        f"Against tau = {end['compared with tau']}, it {change} ± {100 * end['half width']:.1f} "
-        f"points of accuracy{shown}"
+        f"Against tau = {end['compared with tau']}, it {change}{spread} points of accuracy{shown}"
     )
