@@ -64,7 +64,7 @@ NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has
         ({"--ft-lr": "nan"}, "ft_lr must be positive and finite, got nan"),
         ({"--backbone": "resnet20"}, "unknown backbone of setting digits 'resnet20'; valid: small"),
         ({"--weights": "V1"}, "unknown weights 'V1' of small_convnet; valid: DEFAULT or a local"),
-        ({"--domain": "photo"}, "unknown domain of setting digits 'photo'; valid: -"),
+        ({"--domain": "photo"}, "setting digits has no domains, got domain 'photo'"),
         ({"--data": "photos"}, "setting digits has its own data; a folder, here 'photos', is for"),
         ({"--setting": "imagefolder"}, "setting imagefolder needs a folder of images; give data"),
         ({"--setting": "imagefolder", "--data": "no"}, "data folder no does not exist"),
