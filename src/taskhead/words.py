@@ -80,7 +80,7 @@ def drift(table: pd.DataFrame) -> str:
     )
     return (
         f"In train mode the features of the validation images lie "
-        f"{_at(runs, first, 'train', 'distance')} of their norm away from the pretrained ones after "
+        f"{_at(runs, first, 'train', 'distance')} of their norm from the pretrained ones after "
         f"tau = {first}, and {_at(runs, last, 'train', 'distance')} after tau = {last}; in eval "
         f"mode they stay where they were. After tau = {last} the energy is {energy} in eval mode; "
         f"the validation accuracy of the probed head is {accuracy} in eval mode."
