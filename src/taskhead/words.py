@@ -88,12 +88,12 @@ def drift(table: pd.DataFrame) -> str:
 
 
 def tolerance() -> str:
-    """Say how closely a recorded run is reproduced on another CPU."""
+    """Say how closely a recorded run is to be reproduced on another CPU."""
     allowed = {name: f"{100 * value:g}" for name, value in claims.TOLERANCE.items()}
     return (
-        f"A single run then agrees with its recorded row within {allowed['aie']} percent in "
-        f"energy, {allowed['euclidean']} percent in the feature measures and "
-        f"{allowed['test_accuracy']} points in test accuracy; means over seeds agree more closely."
+        f"The tests hold a run computed again to {allowed['aie']} percent of its recorded energy, "
+        f"{allowed['euclidean']} percent of the feature measures and {allowed['test_accuracy']} "
+        f"points of test accuracy; a run close to divergence may miss this elsewhere."
     )
 
 
