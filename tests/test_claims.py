@@ -12,7 +12,7 @@ from taskhead.claims import (
     by_series,
     feature_trends,
     interval,
-    rate_choice,
+    smallest_sufficient,
     verdicts,
 )
 
@@ -179,7 +179,7 @@ def rates(accuracy: dict[float, list[float]], diverged: float | None = None) -> 
 
 def test_smallest_rate_within_one_standard_error_of_the_best_is_chosen():
     accuracy = {0.01: [0.5, 0.5, 0.5], 0.02: [0.78, 0.8, 0.82], 0.03: [0.79, 0.81, 0.83]}
-    choice = rate_choice(rates(accuracy))
+    choice = smallest_sufficient(rates(accuracy), "ft_lr")
     assert choice["chosen"].tolist() == [False, True, False]
     assert choice["runs"].tolist() == [3, 3, 3]
     assert choice.loc[0.02, "standard_error"] == pytest.approx(0.02 / math.sqrt(3))
@@ -187,6 +187,6 @@ def test_smallest_rate_within_one_standard_error_of_the_best_is_chosen():
 
 def test_rate_at_which_a_run_diverged_is_not_chosen():
     accuracy = {0.01: [0.5, 0.6], 0.02: [0.9, 0.9]}
-    choice = rate_choice(rates(accuracy, diverged=0.02))
+    choice = smallest_sufficient(rates(accuracy, diverged=0.02), "ft_lr")
     assert choice["diverged"].tolist() == [0, 1]
     assert choice["chosen"].tolist() == [True, False]

@@ -111,7 +111,7 @@ def test_damaged_results_are_named_before_anything_is_computed(
     path = results / "energy_sweep" / name
     path.write_bytes(damage(path.read_bytes()))
     before = files(results)
-    monkeypatch.setattr("taskhead.runs.probe_head", lambda *_, **__: pytest.fail("computed"))
+    monkeypatch.setattr("taskhead.runs.probe_heads", lambda *_, **__: pytest.fail("computed"))
     line = complaint(capsys, [*command(results), "--recompute"])
     assert message in line
     assert str(path) in line

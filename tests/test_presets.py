@@ -56,9 +56,10 @@ def test_change_of_a_field_that_a_grid_lacks_is_refused():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_seeds_of_a_rate_search_are_in_no_sweep(name: str):
+@pytest.mark.parametrize("study", ["rate_search", "length_search"])
+def test_seeds_of_a_search_are_in_no_sweep(name: str, study: str):
     preset = load_preset(name)
-    for setting, search in preset.rate_search.items():
+    for setting, search in getattr(preset, study).items():
         assert not set(search.seeds) & set(preset.energy_sweep[setting].seeds)
 
 

@@ -46,7 +46,7 @@ def test_rate_in_use_is_the_one_the_search_chose_on_other_seeds(setting: str):
     described = get_setting(setting)
     assert isinstance(described, NetworkSetting)
     search, sweep = table("rate_search", setting), table("energy_sweep", setting)
-    choice = claims.rate_choice(search)
+    choice = claims.smallest_sufficient(search, "ft_lr")
     assert choice.index[choice["chosen"]].tolist() == [described.ft_lr]
     assert set(sweep["ft_lr"]) == {described.ft_lr}
     assert not set(search["seed"]) & set(sweep["seed"])

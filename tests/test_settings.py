@@ -62,7 +62,7 @@ def test_seed_draws_the_labelled_images(name: str, mini_data: Path):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_grids_name_backbones_and_domains_that_fit(name: str, preset: str, mini_data: Path):
     setting = configure(get_setting(name), **own_data(name))
-    for study in ("energy_sweep", "rate_search"):
+    for study in ("energy_sweep", "rate_search", "length_search"):
         scale = load_preset(preset).scale(study, name)
         assert STUDIES[study].plan(setting, preset, scale)
 

@@ -12,7 +12,6 @@ def numbers(results: str, preset: str) -> dict[str, str]:
     sweep = _table("energy_sweep", results, preset)
     trends = claims.feature_trends(sweep)
     by_tau = sweep.groupby("tau")[["aie", "euclidean"]].mean()
-    searches = studies.all_recorded("rate_search", preset="laptop")
     return {
         "preset": preset,
         "seeds": str(sweep["seed"].nunique()),
@@ -28,10 +27,8 @@ def numbers(results: str, preset: str) -> dict[str, str]:
         "accuracy": words.comparison(claims.best_in_between(sweep)),
         "verdicts": claims.verdicts(_every_setting()).T.to_markdown(),
         "tolerance": words.tolerance(),
-        "rate_tables": "\n\n".join(
-            f"**{name}**\n\n{claims.rate_choice(table).round(4).to_markdown()}"
-            for name, (table, _) in searches.items()
-        ),
+        "rate_tables": _choices("rate_search", "ft_lr"),
+        "length_tables": _choices("length_search", "ft_epochs"),
     }
 
 
@@ -50,3 +47,11 @@ def _every_setting() -> pd.DataFrame:
 
 def _table(study: str, results: str, preset: str) -> pd.DataFrame:
     return studies.load_or_run(study, setting="digits", preset=preset, results=results)[0]
+
+
+def _choices(study: str, searched: str) -> str:
+    tables = {
+        name: claims.smallest_sufficient(table, searched).round(4)
+        for name, (table, _) in studies.all_recorded(study, preset="laptop").items()
+    }
+    return "\n\n".join(f"**{name}**\n\n{table.to_markdown()}" for name, table in tables.items())

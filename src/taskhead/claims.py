@@ -180,29 +180,30 @@ def accuracy_by_domain(table: pd.DataFrame) -> pd.DataFrame:
     return tested.groupby(["domain", "tau"], sort=False).mean()
 
 
-def rate_choice(table: pd.DataFrame) -> pd.DataFrame:
-    """Choose a finetuning rate from a `rate_search` table, on validation accuracy alone.
+def smallest_sufficient(table: pd.DataFrame, searched: str) -> pd.DataFrame:
+    """Choose a value of the column `searched` on validation accuracy alone.
 
-    The validation accuracy of a rate is averaged over the tau grid for every seed. Of the rates at
-    which no run diverged, the smallest is chosen whose mean over seeds is within one standard error
-    of the best.
+    It is "ft_lr" for a `rate_search` table, "ft_epochs" for one of `length_search`. The validation
+    accuracy of a value is averaged over the tau grid for every seed. Of the values at which no run
+    diverged, the smallest is chosen whose mean over seeds is within one standard error of the best.
 
     Returns
     -------
     DataFrame
-        One row per rate: runs, diverged runs, validation accuracy, its standard error over seeds,
-        and whether the rate is chosen.
+        One row per value: runs, diverged runs, validation accuracy, its standard error over seeds,
+        and whether the value is chosen.
     """
-    rates = table.groupby("ft_lr").agg(
+    check_choice("column", searched, table.columns)
+    values = table.groupby(searched).agg(
         runs=("status", "size"),
         diverged=("status", lambda status: int((status == "diverged").sum())),
     )
-    by_seed = table.groupby(["ft_lr", "seed"])["val_accuracy"].mean().groupby("ft_lr")
-    rates = rates.assign(val_accuracy=by_seed.mean(), standard_error=by_seed.sem().fillna(0))
-    stable = rates[rates["diverged"] == 0]
+    by_seed = table.groupby([searched, "seed"])["val_accuracy"].mean().groupby(searched)
+    values = values.assign(val_accuracy=by_seed.mean(), standard_error=by_seed.sem().fillna(0))
+    stable = values[values["diverged"] == 0]
     best = stable.nlargest(1, "val_accuracy")
     enough = stable["val_accuracy"] >= float((best["val_accuracy"] - best["standard_error"]).sum())
-    return rates.assign(chosen=rates.index == stable.index[enough].min())
+    return values.assign(chosen=values.index == stable.index[enough].min())
 
 
 def _heights_at_peak(curves: pd.DataFrame) -> pd.Series:

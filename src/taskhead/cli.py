@@ -52,6 +52,7 @@ def _run_study(arguments: argparse.Namespace) -> None:
         seeds=arguments.seeds,
         device=arguments.device,
         recompute=arguments.recompute,
+        workers=arguments.workers,
         **_given_options(arguments),
     )
     path = studies.records.table_path(arguments.results, arguments.study, arguments.setting)
@@ -97,6 +98,12 @@ def _parser() -> argparse.ArgumentParser:
     for name, (kind, text) in _OPTIONS.items():
         run.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
     run.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+    run.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes side by side (default: one for each core on the CPU, else one)",
+    )
     run.add_argument("--recompute", action="store_true", help="compute rows that are there again")
     run.set_defaults(command=_run_study)
 

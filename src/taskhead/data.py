@@ -139,6 +139,11 @@ def split(
     return Task(train, val, rest if test is None else test, n_classes)
 
 
-def shuffled_batches(n: int, batch_size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """Return the indices 0 .. n - 1 in random order, cut into batches; the last may be smaller."""
-    return torch.randperm(n, generator=generator).split(batch_size)
+def shuffled_batches(
+    n: int, batch_size: int, generator: torch.Generator, device: torch.device | str
+) -> tuple[Tensor, ...]:
+    """Return the indices 0 .. n - 1 in random order, cut into batches; the last may be smaller.
+
+    The generator lives on the CPU, so a seed gives the same order on every device.
+    """
+    return torch.randperm(n, generator=generator).to(device).split(batch_size)

@@ -34,7 +34,6 @@ BATCHNORM_DRIFT_COLUMNS: dict[str, type] = {
     "backbone_sha256": str,
     "wall_s": float,
 }
-BATCHNORM_DRIFT_KEY = tuple(RUN_COLUMNS)
 
 
 def plan_batchnorm_drift(setting: NetworkSetting, preset: str, scale: Probing) -> list[dict]:
@@ -113,7 +112,7 @@ def probe_through_backbone(
             yield copy.deepcopy(backbone), copy.deepcopy(head)
         if epoch == taus[-1]:
             return
-        for batch in shuffled_batches(len(data), batch_size, generator):
+        for batch in shuffled_batches(len(data), batch_size, generator, data.labels.device):
             with torch.no_grad():
                 features = backbone(data.images[batch])
             loss = cross_entropy(head(features), data.labels[batch])

@@ -2,7 +2,8 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from taskhead.checks import check_choice, check_samples, check_training_set
 from taskhead.data import LabelledImages, Task, shuffled_batches
 from taskhead.energy import accuracy
+from taskhead.folding import folded_batchnorm
 
 BnMode = Literal["eval", "train"]
 BN_MODES = ("eval", "train")
@@ -83,7 +85,8 @@ def finetune(
         Initial rates; 0 keeps that part as it is.
     bn_mode
         "eval" keeps the running statistics of the backbone's BatchNorm layers as pretrained (their
-        scale and shift still train), "train" normalises by the batch and updates the statistics.
+        scale and shift still train; each layer is folded into the convolution before it), "train"
+        normalises by the batch and updates the statistics.
     momentum, weight_decay, batch_size
         Of the optimiser.
     augment
@@ -128,32 +131,37 @@ def finetune(
     torch.manual_seed(seed)
 
     history: list[Epoch] = []
-    best_rank, best_epoch, best = (-math.inf, -math.inf), 0, network
-    for epoch in range(1, epochs + 1):
-        _set_train_mode(network, bn_mode)
-        total = torch.zeros((), device=device)
-        for batch in shuffled_batches(len(task.train), batch_size, generator):
-            images = task.train.images[batch]
-            if augment:
-                images = augment(images, generator)
-            loss = cross_entropy(network(images), task.train.labels[batch])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            total += loss.detach() * len(batch)
-        train_loss = float(total) / len(task.train)
-        val_accuracy, val_loss = evaluate(network, task.val)
-        if not math.isfinite(train_loss) or not math.isfinite(val_loss):
-            raise FloatingPointError(
-                f"finetuning diverged in epoch {epoch} (training loss {train_loss}, validation "
-                f"loss {val_loss}) with backbone_lr={backbone_lr}, head_lr={head_lr}; lower them"
-            )
-        history.append(Epoch(epoch, train_loss, val_accuracy, val_loss))
-        rank = (val_accuracy, -val_loss)
-        if rank > best_rank:
-            best_rank, best_epoch, best = rank, epoch, copy.deepcopy(network)
-    network.eval()
+    best_rank, best_epoch, best_state = (-math.inf, -math.inf), 0, {}
+    few = task.val.images[:2]
+    fold = folded_batchnorm(network.eval(), few) if bn_mode == "eval" else nullcontext()
+    with fold:
+        for epoch in range(1, epochs + 1):
+            _set_train_mode(network, bn_mode)
+            total = torch.zeros((), device=device)
+            for batch in shuffled_batches(len(task.train), batch_size, generator, device):
+                images = task.train.images[batch]
+                if augment:
+                    images = augment(images, generator)
+                loss = cross_entropy(network(images), task.train.labels[batch])
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+                total += loss.detach() * len(batch)
+            train_loss = float(total) / len(task.train)
+            val_accuracy, val_loss = evaluate(network, task.val)
+            if not math.isfinite(train_loss) or not math.isfinite(val_loss):
+                raise FloatingPointError(
+                    f"finetuning diverged in epoch {epoch} (training loss {train_loss}, validation "
+                    f"loss {val_loss}) with backbone_lr={backbone_lr}, head_lr={head_lr}; "
+                    f"lower them"
+                )
+            history.append(Epoch(epoch, train_loss, val_accuracy, val_loss))
+            rank = (val_accuracy, -val_loss)
+            if rank > best_rank:
+                best_rank, best_epoch, best_state = rank, epoch, _copy_state(network)
+    best = copy.deepcopy(network).eval()
+    best.load_state_dict(best_state)
     test_accuracy, test_loss = evaluate(best, task.test)
     return FinetuneResult(
         backbone=network[0],
@@ -176,6 +184,10 @@ def evaluate(
     network.eval()
     logits = torch.cat([network(batch) for batch in data.images.split(batch_size)])
     return accuracy(logits, data.labels), float(cross_entropy(logits, data.labels))
+
+
+def _copy_state(network: nn.Module) -> Mapping[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
 
 def _set_train_mode(network: nn.Module, bn_mode: BnMode) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from taskhead.presets import FeatureGeometry
 from taskhead.records import Row
-from taskhead.runs import FINETUNING_COLUMNS, plan_finetuning, probe_and_finetune
+from taskhead.runs import FINETUNING_COLUMNS, FINETUNING_KEY, plan_finetuning, probe_and_finetune
 from taskhead.settings import NetworkSetting
 
 FEATURE_GEOMETRY_COLUMNS: dict[str, type] = {
@@ -21,7 +21,7 @@ FEATURE_GEOMETRY_COLUMNS: dict[str, type] = {
     "zT_x": float,
     "zT_y": float,
 }
-FEATURE_GEOMETRY_KEY = (*FINETUNING_COLUMNS, "sample")
+FEATURE_GEOMETRY_KEY = (*FINETUNING_KEY, "sample")
 
 
 def plan_feature_geometry(

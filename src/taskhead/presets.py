@@ -81,6 +81,12 @@ class RateSearch(EnergySweep):
     ft_lrs: Positives
 
 
+class LengthSearch(Probing):
+    """Grid of the `length_search` study: the sweep at each length of finetuning, in epochs."""
+
+    lengths: Annotated[list[Count], Field(min_length=1), AfterValidator(_distinct)]
+
+
 class FeatureGeometry(EnergySweep):
     """Grid of the `feature_geometry` study: the runs whose features are kept, sample by sample."""
 
@@ -104,6 +110,7 @@ class Preset(_Strict):
     lazy_limit: dict[str, LazyLimit]
     energy_sweep: dict[str, EnergySweep]
     rate_search: dict[str, RateSearch]
+    length_search: dict[str, LengthSearch]
     feature_geometry: dict[str, FeatureGeometry]
     batchnorm_drift: dict[str, Probing]
     pretraining: dict[str, Pretraining]

@@ -55,8 +55,8 @@ def append(
 ) -> None:
     """Write rows to the table and the session to its provenance file, each atomically.
 
-    A row takes the place of an earlier one with the same key. Writers in other processes wait
-    their turn.
+    A row takes the place of an earlier one with the same key, and the table is kept in the order
+    of its keys, whoever came first. Writers in other processes wait their turn.
 
     Parameters
     ----------
@@ -80,8 +80,7 @@ def append(
         new = pd.DataFrame(rows, columns=list(columns))
         new = new.astype({name: _DTYPES[kind] for name, kind in columns.items()})
         table = pd.concat([load(path, columns), new]) if path.exists() else new
-        places = table[list(key)].drop_duplicates()
-        table = places.merge(table.drop_duplicates(list(key), keep="last"), on=list(key))
+        table = table.drop_duplicates(list(key), keep="last").sort_values(list(key))
         sessions = _count_rows(load_provenance(path), session, len(rows))
         _replace(path, table[list(columns)].to_csv(index=False, lineterminator="\n"))
         provenance = json.dumps({"sessions": sessions}, indent=1) + "\n"
@@ -98,6 +97,11 @@ def load_provenance(path: Path) -> list[dict[str, Any]]:
         return [dict(session) for session in sessions]
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"provenance file {provenance} is damaged; move it away") from None
+
+
+def rows_written(path: Path, session: Row) -> int:
+    """Return how many rows of the table at `path` this session has written so far."""
+    return sum(known["rows"] for known in load_provenance(path) if _same(known, session))
 
 
 def describe_session(preset: str, parameters: Row, device: torch.device) -> dict[str, Any]:
@@ -221,10 +225,14 @@ def _replace(path: Path, text: str) -> None:
 
 def _count_rows(sessions: list[dict[str, Any]], session: Row, n_rows: int) -> list[dict[str, Any]]:
     for known in sessions:
-        if {**known, "rows": 0} == {**session, "rows": 0}:
+        if _same(known, session):
             known["rows"] += n_rows
             return sessions
     return [*sessions, {**session, "rows": n_rows}]
+
+
+def _same(session: Row, other: Row) -> bool:
+    return {**session, "rows": 0} == {**other, "rows": 0}
 
 
 def _commit() -> str | None:

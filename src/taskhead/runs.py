@@ -1,10 +1,9 @@
 """Runs of a network setting: what decides one, head probing, then finetuning from each head."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
-from itertools import groupby, product
+from itertools import groupby, product, zip_longest
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from taskhead.finetuning import FinetuneResult, evaluate, finetune
 from taskhead.heads import make_head
 from taskhead.presets import EnergySweep, Probing
 from taskhead.pretraining import pretrained_backbone
-from taskhead.probing import Snapshot, probe_head
+from taskhead.probing import Snapshot, probe_heads
 from taskhead.records import Row
 from taskhead.settings import NetworkSetting
 from taskhead.tasks import Draw, check_domain
@@ -51,6 +50,9 @@ FINETUNING_COLUMNS: dict[str, type] = {
     "weight_decay": float,
     "augment": str,
 }
+_INNERMOST = ("domain", "seed", "tau")  # the loops of every plan, in this order
+RUN_KEY = (*(name for name in RUN_COLUMNS if name not in _INNERMOST), *_INNERMOST)
+FINETUNING_KEY = (*(name for name in FINETUNING_COLUMNS if name not in _INNERMOST), *_INNERMOST)
 
 
 def plan_probing(setting: NetworkSetting, preset: str, scale: Probing) -> list[dict[str, Any]]:
@@ -93,13 +95,18 @@ def plan_finetuning(
     setting: NetworkSetting, preset: str, scale: EnergySweep
 ) -> list[dict[str, Any]]:
     """Return the keys of all runs: every probed head, finetuned at the setting's rate."""
-    finetuning = {
+    finetuning = describe_finetuning(setting, scale.ft_epochs)
+    return [{**run, **finetuning} for run in plan_probing(setting, preset, scale)]
+
+
+def describe_finetuning(setting: NetworkSetting, ft_epochs: int) -> dict[str, Any]:
+    """Return what decides finetuning in a setting, a part of a run's key."""
+    return {
         "ft_lr": setting.ft_lr,
-        "ft_epochs": scale.ft_epochs,
+        "ft_epochs": ft_epochs,
         "weight_decay": setting.weight_decay,
         "augment": setting.augment,
     }
-    return [{**run, **finetuning} for run in plan_probing(setting, preset, scale)]
 
 
 @dataclass(frozen=True)
@@ -176,18 +183,18 @@ def probe_and_finetune(
         first = same_head[0]
         prepared = prepare(setting, backbone, first, device)
         task, z0 = prepared.task, prepared.z0_val
-        probe = partial(
-            probe_head,
+        (snapshots,) = probe_heads(
             prepared.z0_train,
             task.train.labels,
-            prepared.head,
+            [prepared.head],
+            taus=[run["tau"] for run in same_head],
             lr=first["hp_lr"],
-            eps=first["eps"],
+            eps=[first["eps"]],
+            seeds=[first["seed"]],
             batch_size=first["batch_size"],
             val=(z0, task.val.labels),
-            seed=first["seed"],
         )
-        for run, snapshot in zip(same_head, _snapshots(probe, same_head), strict=True):
+        for run, snapshot in zip_longest(same_head, snapshots):  # none where probing diverged
             done = Done(run, sha256, z0, task.val.labels, snapshot)
             if snapshot is None:
                 yield done
@@ -218,14 +225,3 @@ def probe_and_finetune(
                 ood={name: evaluate(best, images)[0] for name, images in task.ood.items()},
                 wall_s=time.perf_counter() - start,
             )
-
-
-def _snapshots(probe: Callable[..., list[Snapshot]], runs: Sequence[Row]) -> list[Snapshot | None]:
-    """Return the snapshot of every run, None from the first tau at which probing has diverged."""
-    taus = [run["tau"] for run in runs]
-    for reached in range(len(taus), 0, -1):
-        try:
-            return [*probe(taus=taus[:reached]), *[None] * (len(taus) - reached)]
-        except FloatingPointError:
-            continue
-    return [None] * len(taus)

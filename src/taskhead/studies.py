@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -11,6 +12,7 @@ from tqdm import tqdm
 
 from taskhead import drift, geometry, pretraining, records, runs, sweeps, toys
 from taskhead.checks import check_choice
+from taskhead.parallel import one_thread, spread
 from taskhead.presets import Scale, load_preset
 from taskhead.records import Row
 from taskhead.settings import IMAGEFOLDER, SETTINGS, NetworkSetting, configure, get_setting
@@ -24,7 +26,7 @@ class Study:
 
     `plan(setting, preset_name, scale)` returns the keys of all runs; `compute(setting, runs,
     device)` yields lists of rows, each of which is written to disk at once. `options` are those
-    that it heeds.
+    that it heeds. Rows that differ in the columns `together` alone are computed by one process.
     """
 
     columns: Mapping[str, type]
@@ -33,6 +35,7 @@ class Study:
     plan: Callable[[Any, str, Any], list[dict[str, Any]]]
     compute: Callable[[Any, Sequence[Row], torch.device], Iterator[list[Row]]]
     options: Sequence[str] = ()
+    together: Sequence[str] = ()
 
 
 _NETWORK_SETTINGS = [name for name, s in SETTINGS.items() if isinstance(s, NetworkSetting)]
@@ -53,6 +56,7 @@ STUDIES = {
         settings=["toy"],
         plan=lambda setting, preset, scale: toys.plan_toy_linear(setting.name, preset, scale),
         compute=lambda setting, runs, device: toys.compute_toy_linear(runs),
+        together=["tau", "seed"],
     ),
     "lazy_limit": Study(
         columns=toys.LAZY_LIMIT_COLUMNS,
@@ -60,10 +64,11 @@ STUDIES = {
         settings=["toy"],
         plan=lambda setting, preset, scale: toys.plan_lazy_limit(setting.name, preset, scale),
         compute=lambda setting, runs, device: toys.compute_lazy_limit(runs),
+        together=["energy", "seed"],
     ),
     "energy_sweep": Study(
         columns=sweeps.ENERGY_SWEEP_COLUMNS,
-        key=sweeps.ENERGY_SWEEP_KEY,
+        key=runs.FINETUNING_KEY,
         settings=_NETWORK_SETTINGS,
         plan=runs.plan_finetuning,
         compute=sweeps.compute_energy_sweep,
@@ -71,11 +76,19 @@ STUDIES = {
     ),
     "rate_search": Study(
         columns=sweeps.ENERGY_SWEEP_COLUMNS,
-        key=sweeps.ENERGY_SWEEP_KEY,
+        key=runs.FINETUNING_KEY,
         settings=_NETWORK_SETTINGS,
         plan=sweeps.plan_rate_search,
         compute=sweeps.compute_energy_sweep,
         options=_PROBING_OPTIONS,
+    ),
+    "length_search": Study(
+        columns=sweeps.ENERGY_SWEEP_COLUMNS,
+        key=runs.FINETUNING_KEY,
+        settings=_NETWORK_SETTINGS,
+        plan=sweeps.plan_length_search,
+        compute=sweeps.compute_energy_sweep,
+        options=[*_PROBING_OPTIONS, "ft_lr"],
     ),
     "feature_geometry": Study(
         columns=geometry.FEATURE_GEOMETRY_COLUMNS,
@@ -84,14 +97,16 @@ STUDIES = {
         plan=geometry.plan_feature_geometry,
         compute=geometry.compute_feature_geometry,
         options=[*_PROBING_OPTIONS, "ft_lr"],
+        together=["sample"],
     ),
     "batchnorm_drift": Study(
         columns=drift.BATCHNORM_DRIFT_COLUMNS,
-        key=drift.BATCHNORM_DRIFT_KEY,
+        key=runs.RUN_KEY,
         settings=_BATCHNORM_SETTINGS,
         plan=drift.plan_batchnorm_drift,
         compute=drift.compute_batchnorm_drift,
         options=_PROBING_OPTIONS,
+        together=["tau"],
     ),
     "pretraining": Study(
         columns=pretraining.PRETRAINING_COLUMNS,
@@ -131,6 +146,7 @@ def run(
     seeds: Sequence[int] | None = None,
     device: str = "auto",
     recompute: bool = False,
+    workers: int | None = None,
     **options: Unpack[Options],
 ) -> pd.DataFrame:
     """Compute what the table `results/study/setting.csv` lacks and return the preset's rows.
@@ -150,6 +166,10 @@ def run(
         "auto" (CUDA, then MPS, then CPU), "cpu", "cuda" or "mps".
     recompute
         Compute every row again; each replaces its predecessor when it is done.
+    workers
+        Processes that compute side by side, each with one thread on the CPU. None takes one for
+        each core on the CPU if the work is worth it, and one on other devices. The table does not
+        depend on it.
     options
         See `Options`.
 
@@ -161,12 +181,16 @@ def run(
     Raises
     ------
     ValueError
-        If a name is unknown, a seed, an option or the device is invalid, or the results file is
-        damaged. Nothing has been computed or written then.
+        If a name is unknown, a seed, an option, the device or the number of workers is invalid, or
+        the results file is damaged. Nothing has been computed or written then.
     """
     described, scale = _prepare(study, setting, preset, seeds, options)
     plan = STUDIES[study].plan(described, preset, scale)
     kind, torch_device = STUDIES[study], choose_device(device)
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
+    if workers is None and torch_device.type != "cpu":
+        workers = 1
     if Path(results).is_file():
         raise ValueError(f"results {results} is a file; give a folder")
     path = records.table_path(Path(results), study, setting)
@@ -175,11 +199,11 @@ def run(
     pending = plan if recompute else records.missing_keys(plan, table, kind.key)
     if pending:
         session = records.describe_session(preset, scale.model_dump(), torch_device)
+        others = records.select(table, plan, kind.key)
+        work = partial(_compute_and_store, study, described, torch_device, others, path, session)
         with tqdm(total=len(pending), desc=f"{study} {setting}", unit="run") as progress:
-            for rows in kind.compute(described, pending, torch_device):
-                _check_same_backbone(rows, table, plan, kind.key, path)
-                records.append(path, rows, kind.columns, key=kind.key, session=session)
-                progress.update(len(rows))
+            for _ in spread(work, pending, together=kind.together, workers=workers):
+                progress.update(records.rows_written(path, session) - progress.n)
         table = records.load(path, kind.columns)
     return records.select(table, plan, kind.key)
 
@@ -268,15 +292,31 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _check_same_backbone(
-    rows: Sequence[Row], table: pd.DataFrame, plan: Sequence[Row], key: Sequence[str], path: Path
-) -> None:
-    """Raise `ValueError` if the table's rows of this plan come from a backbone of other weights."""
-    if "backbone_sha256" not in table:
+def _compute_and_store(
+    study: str,
+    setting: Any,
+    device: torch.device,
+    others: pd.DataFrame,
+    path: Path,
+    session: Row,
+    pending: Sequence[Row],
+) -> Iterator[None]:
+    """Compute the pending runs and append them to the table as they come; yield after each."""
+    kind = STUDIES[study]
+    with one_thread():
+        for rows in kind.compute(setting, pending, device):
+            _check_same_backbone(rows, others, path)
+            records.append(path, rows, kind.columns, key=kind.key, session=session)
+            yield
+
+
+def _check_same_backbone(rows: Sequence[Row], others: pd.DataFrame, path: Path) -> None:
+    """Raise `ValueError` if other rows of this plan come from a backbone of other weights."""
+    if "backbone_sha256" not in others:
         return
-    others = records.select(table, plan, key).set_index("backbone")["backbone_sha256"]
     for row in rows:
-        theirs = set(others[others.index == row["backbone"]]) - {row["backbone_sha256"], "unknown"}
+        alike = others.loc[others["backbone"] == row["backbone"], "backbone_sha256"]
+        theirs = set(alike) - {row["backbone_sha256"], "unknown"}
         if theirs:
             raise ValueError(
                 f"{path} holds rows of {row['backbone']} with weights {', '.join(theirs)}, now "

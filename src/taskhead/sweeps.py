@@ -1,4 +1,4 @@
-"""The energy sweep: how features and accuracy follow the energy, at one finetuning rate or many."""
+"""The energy sweep, also at many finetuning rates or lengths: how features follow the energy."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -6,9 +6,15 @@ from typing import Any
 import torch
 
 from taskhead.adaptation import measure
-from taskhead.presets import RateSearch
+from taskhead.presets import LengthSearch, RateSearch
 from taskhead.records import Row
-from taskhead.runs import FINETUNING_COLUMNS, plan_finetuning, probe_and_finetune
+from taskhead.runs import (
+    FINETUNING_COLUMNS,
+    describe_finetuning,
+    plan_finetuning,
+    plan_probing,
+    probe_and_finetune,
+)
 from taskhead.settings import NetworkSetting
 from taskhead.tasks import NO_DOMAIN
 
@@ -33,7 +39,6 @@ ENERGY_SWEEP_COLUMNS: dict[str, type] = {
     "backbone_sha256": str,
     "wall_s": float,
 }
-ENERGY_SWEEP_KEY = tuple(FINETUNING_COLUMNS)
 
 
 def compute_energy_sweep(
@@ -87,3 +92,15 @@ def plan_rate_search(
     """Return the keys of all runs: the energy sweep once for every finetuning rate."""
     runs = plan_finetuning(setting, preset, scale)
     return [{**run, "ft_lr": ft_lr} for ft_lr in scale.ft_lrs for run in runs]
+
+
+def plan_length_search(
+    setting: NetworkSetting, preset: str, scale: LengthSearch
+) -> list[dict[str, Any]]:
+    """Return the keys of all runs: the energy sweep once for every number of finetuning epochs."""
+    probed = plan_probing(setting, preset, scale)
+    return [
+        {**run, **describe_finetuning(setting, length)}
+        for length in scale.lengths
+        for run in probed
+    ]

@@ -1,0 +1,88 @@
+"""Runs spread over processes: one table whoever computes them, and faults that come through."""
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from taskhead import parallel, studies
+from taskhead.parallel import cores, one_thread, spread
+from taskhead.records import Row
+
+RUNS = [{"seed": seed, "tau": tau} for seed in range(3) for tau in range(4)]
+
+
+def write_pid(folder: Path, runs: Sequence[Row]) -> Iterator[None]:
+    for run in runs:
+        (folder / f"{run['seed']}-{run['tau']}").write_text(str(os.getpid()))
+        yield
+
+
+def fail(runs: Sequence[Row]) -> Iterator[None]:
+    for run in runs:
+        if run["seed"] == 2:
+            raise FloatingPointError("seed 2 diverged")
+        yield
+
+
+def pids(folder: Path) -> dict[tuple[int, int], int]:
+    found = {}
+    for file in folder.iterdir():
+        seed, tau = map(int, file.name.split("-"))
+        found[seed, tau] = int(file.read_text())
+    return found
+
+
+@pytest.mark.parametrize("together", [(), ("tau",)])
+def test_every_run_is_computed_once_and_units_stay_together(tmp_path: Path, together):
+    for _ in spread(partial(write_pid, tmp_path), RUNS, together=together, workers=2):
+        pass
+    who = pids(tmp_path)
+    assert set(who) == {(run["seed"], run["tau"]) for run in RUNS}
+    assert who[0, 0] == os.getpid()
+    assert len(set(who.values()) - {os.getpid()}) == 2
+    if together:
+        assert all(len({who[seed, tau] for tau in range(4)}) == 1 for seed in range(3))
+
+
+@pytest.mark.parametrize(("worth_s", "helpers"), [(-1.0, True), (1e9, False)])
+def test_processes_start_only_where_the_work_is_worth_it(
+    tmp_path: Path, monkeypatch, worth_s: float, helpers: bool
+):
+    monkeypatch.setattr(parallel, "WORTH_S", worth_s)
+    monkeypatch.setattr(parallel, "cores", lambda: 2)
+    for _ in spread(partial(write_pid, tmp_path), RUNS, together=(), workers=None):
+        pass
+    assert bool(set(pids(tmp_path).values()) - {os.getpid()}) == helpers
+
+
+def test_error_of_a_process_comes_through():
+    with pytest.raises(FloatingPointError, match="seed 2 diverged"):
+        list(spread(fail, RUNS, together=("tau",), workers=2))
+
+
+def test_table_does_not_depend_on_the_number_of_workers(tmp_path: Path):
+    tables, sweep = [], {"setting": "digits", "preset": "smoke", "device": "cpu"}
+    for workers in (1, 2):
+        results = tmp_path / str(workers)
+        studies.run("energy_sweep", results=results, workers=workers, **sweep)
+        tables.append(pd.read_csv(results / "energy_sweep" / "digits.csv").drop(columns="wall_s"))
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
+def test_number_of_workers_below_one_is_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match="workers must be at least 1, got 0"):
+        studies.run("energy_sweep", setting="digits", preset="smoke", results=tmp_path, workers=0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_threads_are_restored():
+    before = torch.get_num_threads()
+    with one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+    assert cores() >= 1
