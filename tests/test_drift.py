@@ -77,7 +77,7 @@ def test_running_statistics_are_the_exponential_average_over_batches():
     backbone = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten())
     ((drifted, _),) = probed(backbone, "train", [1])
     mean, variance = torch.zeros(1), torch.ones(1)
-    for batch in shuffled_batches(30, 8, torch.Generator().manual_seed(RUN["seed"])):
+    for batch in shuffled_batches(30, 8, torch.Generator().manual_seed(RUN["seed"]), "cpu"):
         pixels = images().images[batch]
         mean = 0.9 * mean + 0.1 * pixels.mean()
         variance = 0.9 * variance + 0.1 * pixels.var()

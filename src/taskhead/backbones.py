@@ -3,15 +3,18 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torchvision import models
 
 from taskhead.checkpoints import find_weights, load_checkpoint
 from taskhead.checks import check_choice
 from taskhead.data import data_root
 from taskhead.resnets import CifarResNet, resnet18_cifar_stem
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
 
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 # Normalisation under which the public CIFAR-10 checkpoints were trained.
@@ -89,6 +92,13 @@ def cifar_resnet18(*, width: int = 64, seed: int = 0) -> nn.Sequential:
         return nn.Sequential(Normalise(CIFAR_MEAN, CIFAR_STD), resnet18_cifar_stem(width=width))
 
 
+def torchvision_names() -> list[str]:
+    """Return the names of torchvision's classification models."""
+    from torchvision import models
+
+    return models.list_models(module=models)
+
+
 def torchvision_backbone(name: str, *, weights: Path | str = "DEFAULT") -> nn.Sequential:
     """Return any torchvision classification model without its classifier, for uint8 images.
 
@@ -98,7 +108,7 @@ def torchvision_backbone(name: str, *, weights: Path | str = "DEFAULT") -> nn.Se
     Parameters
     ----------
     name
-        As in `torchvision.models.list_models(module=torchvision.models)`.
+        One of `torchvision_names()`.
     weights
         Name of torchvision weights ("DEFAULT", "IMAGENET1K_V1", ...), which are downloaded below
         the data folder, or a local checkpoint file of the same model. The file
@@ -109,7 +119,9 @@ def torchvision_backbone(name: str, *, weights: Path | str = "DEFAULT") -> nn.Se
     ValueError
         If the model or the weights are unknown, or a local file does not fit.
     """
-    check_choice("backbone", name, models.list_models(module=models))
+    from torchvision import models
+
+    check_choice("backbone", name, torchvision_names())
     known = models.get_model_weights(name)
     file = Path(weights) if Path(weights).is_file() else None
     if file is None:
@@ -166,7 +178,9 @@ def _download(file: str) -> Path:
     return folder / file
 
 
-def _download_model(name: str, weights: models.WeightsEnum) -> nn.Module:
+def _download_model(name: str, weights: "WeightsEnum") -> nn.Module:
+    from torchvision import models
+
     before = torch.hub.get_dir()
     torch.hub.set_dir(str(data_root() / "torch"))
     try:

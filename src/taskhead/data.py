@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from platformdirs import user_cache_path
-from sklearn.datasets import load_digits as _sklearn_digits
 from torch import Tensor
 
 from taskhead.checks import check_labels
@@ -84,7 +83,9 @@ def load_digits(classes: range) -> LabelledImages:
     They come with scikit-learn, so nothing is downloaded.
     Source: E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, 1998.
     """
-    digits = _sklearn_digits()
+    from sklearn import datasets
+
+    digits = datasets.load_digits()
     images = torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16
     labels = torch.tensor(digits.target, dtype=torch.int64)
     chosen = (labels >= classes.start) & (labels < classes.stop)

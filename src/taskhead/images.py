@@ -3,26 +3,26 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
-from torchvision import datasets
-from torchvision.transforms.functional import center_crop, resize
 
 from taskhead.checks import check_choice
 from taskhead.data import LabelledImages, data_root
 
+if TYPE_CHECKING:
+    from torchvision.datasets import VisionDataset
+
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-_TORCHVISION: dict[str, Callable[[str, bool], datasets.VisionDataset]] = {
-    "cifar10": lambda root, train: datasets.CIFAR10(root, train, download=True),
-    "cifar100": lambda root, train: datasets.CIFAR100(root, train, download=True),
-    "stl10": lambda root, train: datasets.STL10(root, "train" if train else "test", download=True),
-    "flowers102": lambda root, train: datasets.Flowers102(
-        root, "train" if train else "test", download=True
-    ),
-    "dtd": lambda root, train: datasets.DTD(root, "train" if train else "test", download=True),
+_TORCHVISION: dict[str, Callable[[str, bool], "VisionDataset"]] = {
+    "cifar10": lambda root, train: _download("CIFAR10", root, train),
+    "cifar100": lambda root, train: _download("CIFAR100", root, train),
+    "stl10": lambda root, train: _download("STL10", root, "train" if train else "test"),
+    "flowers102": lambda root, train: _download("Flowers102", root, "train" if train else "test"),
+    "dtd": lambda root, train: _download("DTD", root, "train" if train else "test"),
 }
 DATASETS = tuple(_TORCHVISION)
 
@@ -159,6 +159,12 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(found)
 
 
+def _download(name: str, root: str, part: bool | str) -> "VisionDataset":
+    from torchvision import datasets
+
+    return getattr(datasets, name)(root, part, download=True)
+
+
 def _open(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
@@ -172,6 +178,8 @@ def _open(path: Path) -> Image.Image:
 def _to_tensor(
     sources: Sequence, read: Callable[..., Image.Image], image_size: int
 ) -> torch.Tensor:
+    from torchvision.transforms.functional import center_crop, resize
+
     if image_size < 8:
         raise ValueError(f"image_size must be at least 8 pixels, got {image_size}")
     check_memory(len(sources), image_size)
@@ -184,7 +192,7 @@ def _to_tensor(
     return images
 
 
-def _labels(dataset: datasets.VisionDataset) -> Sequence[int]:
+def _labels(dataset: "VisionDataset") -> Sequence[int]:
     for name in ("targets", "labels", "_labels"):
         if hasattr(dataset, name):
             return getattr(dataset, name)

@@ -13,7 +13,6 @@ from urllib.error import URLError
 
 import torch
 from torch import nn
-from torchvision import models
 
 from taskhead.augmentation import AUGMENTATIONS
 from taskhead.backbones import (
@@ -22,6 +21,7 @@ from taskhead.backbones import (
     fingerprint,
     small_convnet,
     torchvision_backbone,
+    torchvision_names,
 )
 from taskhead.checkpoints import load_checkpoint
 from taskhead.checks import check_choice
@@ -91,7 +91,6 @@ RECIPES = {
 }
 CIFAR_DEPTHS = {f"resnet{depth}": depth for depth in (20, 32, 44, 56)}
 CIFAR_BACKBONES = (*CIFAR_DEPTHS, "resnet18-cifar", "resnet18-cifar-w16")
-TORCHVISION_BACKBONES = tuple(models.list_models(module=models))
 
 
 def pretrained_backbone(
@@ -116,13 +115,13 @@ def pretrained_backbone(
         If the name or the weights are unknown, or a checkpoint is damaged or does not fit; the
         message names the file.
     """
-    check_choice("backbone", name, [*RECIPES, *CIFAR_DEPTHS, *TORCHVISION_BACKBONES])
     try:
         if name in RECIPES:
             backbone = _from_recipe(name, weights, device)
         elif name in CIFAR_DEPTHS:
             backbone = cifar_resnet(CIFAR_DEPTHS[name], weights=_local_file(name, weights))
         else:
+            check_choice("backbone", name, [*RECIPES, *CIFAR_DEPTHS, *torchvision_names()])
             backbone = torchvision_backbone(name, weights=weights)
     except URLError as error:
         raise ValueError(

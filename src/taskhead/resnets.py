@@ -1,11 +1,14 @@
 """Residual networks for 32-pixel images: He et al. 2016, and ResNet-18 with a CIFAR stem."""
 
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
-from torchvision.models.resnet import BasicBlock, ResNet
+
+if TYPE_CHECKING:
+    from torchvision.models import ResNet
 
 CIFAR_DEPTHS = (20, 32, 44, 56)
 
@@ -65,7 +68,7 @@ class CifarResNet(nn.Module):
         return self.layer3(self.layer2(self.layer1(x))).mean(dim=(2, 3))
 
 
-def resnet18_cifar_stem(*, width: int = 64) -> ResNet:
+def resnet18_cifar_stem(*, width: int = 64) -> "ResNet":
     """Return torchvision's ResNet-18 with a 3 x 3 stem of stride 1 and without max pooling.
 
     It maps (N, 3, 32, 32) to features (N, 8 * width). `width` is the number of channels of the
@@ -76,6 +79,8 @@ def resnet18_cifar_stem(*, width: int = 64) -> ResNet:
     ValueError
         If the width is below 1.
     """
+    from torchvision.models.resnet import BasicBlock, ResNet
+
     if width < 1:
         raise ValueError(f"width must be at least 1, got {width}")
     network = ResNet(BasicBlock, [2, 2, 2, 2])

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from taskhead.backbones import torchvision_names
 from taskhead.checks import check_choice
 from taskhead.data import Task, data_root
-from taskhead.pretraining import CIFAR_BACKBONES, TORCHVISION_BACKBONES
+from taskhead.pretraining import CIFAR_BACKBONES
 from taskhead.tasks import (
     NO_DOMAIN,
     Draw,
@@ -35,11 +36,12 @@ class Setting:
 class NetworkSetting(Setting):
     """A setting of real images: task, fitting backbones, and rates with a reason.
 
-    `augment` names an augmentation of the finetuning images. `data` labels the folder of the open
-    setting; every other setting knows its own data and has "-".
+    `named_backbones` fit, and with `any_torchvision` all of torchvision's. `augment` names an
+    augmentation of the finetuning images. `data` labels the folder of the open setting; every other
+    setting knows its own data and has "-".
     """
 
-    backbones: Sequence[str]
+    named_backbones: Sequence[str]
     load_task: Callable[[Draw], Task]
     hp_lr: float
     ft_lr: float
@@ -51,6 +53,12 @@ class NetworkSetting(Setting):
     domains: Sequence[str] = (NO_DOMAIN,)
     data: str = "-"
     weights: str = "DEFAULT"
+    any_torchvision: bool = False
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """Names of the backbones that fit."""
+        return (*self.named_backbones, *(torchvision_names() if self.any_torchvision else ()))
 
 
 TOY = Setting(
@@ -70,7 +78,7 @@ DIGITS = NetworkSetting(
     description="small convolutional network pretrained on handwritten digits 0-4, "
     "finetuned on few images of 5-9",
     needs="no download (images come with scikit-learn), no GPU",
-    backbones=("small_convnet",),
+    named_backbones=("small_convnet",),
     load_task=partial(digits_task, classes=range(5, 10)),
     hp_lr=0.05,
     ft_lr=0.01,
@@ -83,7 +91,7 @@ CIFAR10_TO_CIFAR100 = NetworkSetting(
     name="cifar10-to-cifar100",
     description="CIFAR-10 network, finetuned on few images of each class of CIFAR-100",
     needs="CIFAR-100 and a CIFAR-10 checkpoint, both downloaded",
-    backbones=CIFAR_BACKBONES,
+    named_backbones=CIFAR_BACKBONES,
     load_task=partial(dataset_task, "cifar100"),
     hp_lr=0.03,
     ft_lr=0.01,
@@ -102,7 +110,8 @@ IMAGENET_TO_CIFAR10 = NetworkSetting(
     name="imagenet-to-cifar10",
     description="ImageNet network, finetuned on few enlarged images of each class of CIFAR-10",
     needs="CIFAR-10 and an ImageNet checkpoint, both downloaded",
-    backbones=TORCHVISION_BACKBONES,
+    named_backbones=(),
+    any_torchvision=True,
     load_task=partial(dataset_task, "cifar10"),
     hp_lr=1e-4,
     ft_lr=1e-3,
@@ -138,7 +147,7 @@ IMAGEFOLDER = replace(
     name="imagefolder",
     description="a network of your choice, finetuned on a folder of your own images",
     needs="a folder DIR/CLASS/*, DIR/train/CLASS/* or DIR/DOMAIN/CLASS/*, given with --data",
-    backbones=(*CIFAR_BACKBONES, *TORCHVISION_BACKBONES),
+    named_backbones=CIFAR_BACKBONES,
 )
 
 SETTINGS: dict[str, Setting] = {
