@@ -120,6 +120,7 @@ def flow(X: Array, y: Array, B0: Array, v0: Array, *, rtol: float = 1e-8) -> Flo
     joint = np.concatenate([backbone, head[..., None]], axis=-1)
     # The flow stays in the span of the columns of (B_0, v_0), at most d + 1 of the h dimensions.
     basis, start = np.linalg.qr(joint)
+    gram, aim = _transpose(inputs) @ inputs, _apply(_transpose(inputs), targets)
     input_scale = np.linalg.norm(inputs, 2, axis=(-2, -1))
     target_scale = np.linalg.norm(targets, axis=-1)
 
@@ -129,13 +130,13 @@ def flow(X: Array, y: Array, B0: Array, v0: Array, *, rtol: float = 1e-8) -> Flo
 
     def velocity(_: float, state: np.ndarray) -> np.ndarray:
         B, v = unpack(state)
-        residual = targets - _apply(inputs, _apply(_transpose(B), v))
-        pull = _apply(_transpose(inputs), residual)  # X^T r, shape (..., d)
-        rate = input_scale**2 * ((B**2).sum((-2, -1)) + (v**2).sum(-1))
-        rate = (rate + input_scale * np.linalg.norm(residual, axis=-1))[..., None]
-        dv = _apply(B, pull) / rate
-        dB = v[..., :, None] * (pull / rate)[..., None, :]
-        return np.concatenate([dB, dv[..., None]], axis=-1).ravel()
+        pull = aim - _apply(gram, _apply(_transpose(B), v))  # X^T r, shape (..., d)
+        rate = input_scale**2 * _squares(both := state.reshape(start.shape))
+        pull /= (rate + np.linalg.norm(pull, axis=-1))[..., None]
+        change = np.empty_like(both)
+        np.multiply(v[..., :, None], pull[..., None, :], out=change[..., :d])
+        change[..., d] = _apply(B, pull)
+        return change.ravel()
 
     scale = max(float(np.abs(start).max()), float(np.sqrt(target_scale / input_scale).max()))
 
@@ -238,6 +239,10 @@ def _transpose(matrix: np.ndarray) -> np.ndarray:
 
 def _apply(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray:
     return (matrix @ vector[..., None])[..., 0]
+
+
+def _squares(matrix: np.ndarray) -> np.ndarray:
+    return np.einsum("...ij,...ij->...", matrix, matrix)
 
 
 def _conserved(B: np.ndarray, v: np.ndarray) -> np.ndarray:

@@ -112,7 +112,7 @@ def describe_session(preset: str, parameters: Row, device: torch.device) -> dict
         "commit": _commit(),
         "preset": preset,
         "parameters": dict(parameters),
-        "device": _device_name(device),
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -255,7 +255,8 @@ def _commit() -> str | None:
     return f"{commit}, changed" if changed else commit
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """Return the name of the GPU or of the processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")

@@ -56,7 +56,7 @@ STUDIES = {
         settings=["toy"],
         plan=lambda setting, preset, scale: toys.plan_toy_linear(setting.name, preset, scale),
         compute=lambda setting, runs, device: toys.compute_toy_linear(runs),
-        together=["tau", "seed"],
+        together=["init_scale", "tau", "seed"],
     ),
     "lazy_limit": Study(
         columns=toys.LAZY_LIMIT_COLUMNS,

@@ -60,17 +60,18 @@ def plan_toy_linear(setting: str, preset: str, scale: ToyLinear) -> list[dict[st
 
 
 def compute_toy_linear(runs: Sequence[Row]) -> Iterator[list[Row]]:
-    """Probe and finetune the linear model; yield the rows of one width and scale at a time.
+    """Probe and finetune the linear model; yield the rows of one width at a time.
 
     The N = 10 inputs are orthonormal (X X^T = I), targets are +1 and -1 in equal number, entries
     of B_0 have variance 1 / h, and those of v_0 have standard deviation init_scale / sqrt(h). The
     AIE of the squared loss is the mean of |y - q_0|, measures are means over samples.
     """
-    for (width, init_scale), group in groupby(runs, lambda run: (run["width"], run["init_scale"])):
+    for width, group in groupby(runs, lambda run: run["width"]):
         batch, start = list(group), time.perf_counter()
         X, y, B0, v0 = _problems(batch, width, feature_scale=width**-0.5)
         taus = np.array([run["tau"] for run in batch])
-        v = linear.probe(X, y, B0, init_scale * v0, tau=taus, lr=PROBE_LR)
+        v0 = v0 * np.array([run["init_scale"] for run in batch])[:, None]
+        v = linear.probe(X, y, B0, v0, tau=taus, lr=PROBE_LR)
         tuned = linear.flow(X, y, B0, v)
         z0, zT = X @ B0.swapaxes(-1, -2), X @ tuned.B_T.swapaxes(-1, -2)
         z0_norm, zT_norm, dot = _norm(z0), _norm(zT), (z0 * zT).sum(-1)
@@ -135,20 +136,24 @@ def compute_lazy_limit(runs: Sequence[Row]) -> Iterator[list[Row]]:
         yield _rows(batch, measures, time.perf_counter() - start)
 
 
-def _problems(runs: Sequence[Row], width: int, *, feature_scale: float) -> tuple[np.ndarray, ...]:
-    """Return X (R, N, N), y (R, N), B_0 (R, h, N) and v_0 (R, h) at init_scale 1 for R runs.
+def draw_problem(seed: int, width: int, *, feature_scale: float) -> tuple[np.ndarray, ...]:
+    """Return X (N, N), y (N,), B_0 (h, N) and v_0 (h,) at init_scale 1, drawn from a seed.
 
-    Each run draws its problem from its seed; `feature_scale` is the deviation of B_0's entries.
+    `feature_scale` is the deviation of B_0's entries.
     """
-    problems = []
-    for run in runs:
-        rng = np.random.default_rng(run["seed"])
-        X = np.linalg.qr(rng.normal(size=(N_SAMPLES, N_SAMPLES)))[0]
-        y = rng.permutation(np.repeat([1.0, -1.0], N_SAMPLES // 2))
-        B0 = rng.normal(size=(width, N_SAMPLES)) * feature_scale
-        v0 = rng.normal(size=width) / np.sqrt(width)
-        problems.append((X, y, B0, v0))
-    return tuple(np.stack(arrays) for arrays in zip(*problems, strict=True))
+    rng = np.random.default_rng(seed)
+    X = np.linalg.qr(rng.normal(size=(N_SAMPLES, N_SAMPLES)))[0]
+    y = rng.permutation(np.repeat([1.0, -1.0], N_SAMPLES // 2))
+    B0 = rng.normal(size=(width, N_SAMPLES)) * feature_scale
+    return X, y, B0, rng.normal(size=width) / np.sqrt(width)
+
+
+def _problems(runs: Sequence[Row], width: int, *, feature_scale: float) -> tuple[np.ndarray, ...]:
+    """Return the problems of R runs stacked: X (R, N, N), y (R, N), B_0 (R, h, N), v_0 (R, h)."""
+    seeds = [run["seed"] for run in runs]
+    drawn = {seed: draw_problem(seed, width, feature_scale=feature_scale) for seed in set(seeds)}
+    stacked = zip(*(drawn[seed] for seed in seeds), strict=True)
+    return tuple(np.stack(arrays) for arrays in stacked)
 
 
 def _norm(vectors: np.ndarray) -> np.ndarray:

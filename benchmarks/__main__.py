@@ -1,0 +1,63 @@
+"""Measure the engine against the baseline and print one table.
+
+    python -m benchmarks --preset laptop --json benchmarks/recorded/cpu.json
+
+`smoke` takes images and weights made here and says nothing about speed; `laptop` and `gpu` take
+CIFAR-100 and the public checkpoint from the data folder.
+"""
+
+import argparse
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks import networks, others
+from benchmarks.measure import machine
+from benchmarks.report import render, summary
+from benchmarks.scales import SCALES
+from benchmarks.scaling import scaling
+from taskhead.studies import choose_device
+
+WORKS = {
+    "hp-grid": networks.hp_grid,
+    "hp-heads": networks.hp_heads,
+    "digits-sweep": networks.digits_sweep,
+    "image-sweep": networks.image_sweep,
+    "ft-loop": networks.ft_loop,
+    "toy-grid": others.toy_grid,
+    "import": others.imports,
+    "book": others.book,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--preset", choices=SCALES, required=True)
+    parser.add_argument("--only", choices=WORKS, nargs="+", default=list(WORKS), metavar="WORK")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    options = parser.parse_args()
+    device, scale = choose_device(options.device), SCALES[options.preset]
+    report = {
+        "preset": options.preset,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(device),
+        "works": [],
+    }
+    for name in options.only:
+        print(f"measuring {name}", file=sys.stderr)
+        report["works"].append(summary(WORKS[name](scale, options.preset, device)))
+    report["scaling"] = scaling(points=2 if scale.made else 5, device=device)
+    print(render(report))
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""The fair baseline: the energy sweep as a user would write it, in plain PyTorch.
+
+Images go through torchvision's transforms and a DataLoader in every epoch of probing and of
+finetuning, every tau is probed from scratch through the frozen backbone, and a second frozen copy
+gives z_0. Optimiser, rates, splits, batch order of probing and BatchNorm policy are the library's.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, Dataset, RandomSampler
+from torchvision import transforms
+
+from taskhead.adaptation import Adaptation, measure
+from taskhead.data import LabelledImages, Task
+
+
+@dataclass(frozen=True)
+class Variant:
+    """B0 is fp32 as written; B1 adds channels_last and, on a GPU, bf16 autocast."""
+
+    name: str
+    channels_last: bool
+
+
+B0, B1 = Variant("B0", channels_last=False), Variant("B1", channels_last=True)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What both sides share: rates, batch size, normalisation, augmentation, loader processes."""
+
+    hp_lr: float
+    ft_lr: float
+    mean: Sequence[float]
+    std: Sequence[float]
+    batch_size: int = 128
+    weight_decay: float = 5e-4
+    augment: bool = True
+    workers: int = 2
+    seed: int = 0
+
+
+class Images(Dataset):
+    """As torchvision's CIFAR10: an array in memory, a PIL image and transforms for each access."""
+
+    def __init__(self, data: LabelledImages, transform: transforms.Compose) -> None:
+        self.array = data.images.permute(0, 2, 3, 1).squeeze(-1).contiguous().numpy()
+        self.labels, self.transform = data.labels.tolist(), transform
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(Image.fromarray(self.array[index])), self.labels[index]
+
+
+class Baseline:
+    """One task and one pretrained network under a recipe and a variant, on one device."""
+
+    def __init__(
+        self,
+        task: Task,
+        backbone: nn.Module,
+        recipe: Recipe,
+        variant: Variant,
+        device: torch.device,
+    ) -> None:
+        self.recipe, self.variant, self.device = recipe, variant, device
+        memory = torch.channels_last if variant.channels_last else torch.contiguous_format
+        self.frozen = copy.deepcopy(backbone).to(device).to(memory_format=memory).eval()
+        plain = [transforms.ToTensor(), transforms.Normalize(recipe.mean, recipe.std)]
+        size = task.train.images.shape[-1]
+        crop = [transforms.RandomCrop(size, padding=size // 8), transforms.RandomHorizontalFlip()]
+        self.train = Images(task.train, transforms.Compose(plain))
+        self.augmented = Images(
+            task.train, transforms.Compose([*(crop if recipe.augment else []), *plain])
+        )
+        self.val, self.test = (
+            self.loader(Images(part, transforms.Compose(plain))) for part in (task.val, task.test)
+        )
+
+    def loader(self, images: Images, *, shuffle: bool = False) -> DataLoader:
+        generator = torch.Generator().manual_seed(self.recipe.seed)
+        return DataLoader(
+            images,
+            batch_size=self.recipe.batch_size,
+            sampler=RandomSampler(images, generator=generator) if shuffle else None,
+            num_workers=self.recipe.workers,
+            persistent_workers=self.recipe.workers > 0,
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def put(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        memory = torch.channels_last if self.variant.channels_last else torch.contiguous_format
+        images = images.to(self.device, memory_format=memory, non_blocking=True)
+        return images, labels.to(self.device, non_blocking=True)
+
+    def autocast(self) -> torch.autocast:
+        on = self.variant.channels_last and self.device.type == "cuda"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=on)
+
+    def optimiser(self, module: nn.Module, lr: float, weight_decay: float) -> torch.optim.SGD:
+        return torch.optim.SGD(
+            module.parameters(), lr, momentum=0.9, weight_decay=weight_decay, nesterov=True
+        )
+
+    def probe(self, head: nn.Module, tau: int) -> nn.Module:
+        """Probe a copy of the head for tau epochs from scratch."""
+        head, batches = copy.deepcopy(head).to(self.device), self.loader(self.train, shuffle=True)
+        optimiser = self.optimiser(head, self.recipe.hp_lr, 0)
+        for _ in range(tau):
+            for images, labels in (self.put(*batch) for batch in batches):
+                with self.autocast():
+                    with torch.no_grad():
+                        features = self.frozen(images)
+                    loss = cross_entropy(head(features), labels)
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+        return head
+
+    def finetune(self, head: nn.Module, epochs: int) -> tuple[Adaptation, float]:
+        """Finetune copies; return the movement of validation features, and test accuracy."""
+        network = nn.Sequential(copy.deepcopy(self.frozen), copy.deepcopy(head))
+        optimiser = self.optimiser(network, self.recipe.ft_lr, self.recipe.weight_decay)
+        batches = self.loader(self.augmented, shuffle=True)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * len(batches))
+        best_accuracy, best = -1.0, network
+        for _ in range(epochs):
+            network.train()
+            for module in network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+            for images, labels in (self.put(*batch) for batch in batches):
+                with self.autocast():
+                    loss = cross_entropy(network(images), labels)
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+            accuracy = self.accuracy(network, self.val)
+            if accuracy > best_accuracy:
+                best_accuracy, best = accuracy, copy.deepcopy(network)
+        z0, zT = (self.outputs(part.eval(), self.val)[0] for part in (self.frozen, network[0]))
+        return measure(z0, zT), self.accuracy(best, self.test)
+
+    @torch.no_grad()
+    def outputs(self, network: nn.Module, batches: DataLoader) -> tuple[Tensor, Tensor]:
+        outputs, targets = [], []
+        for images, labels in (self.put(*batch) for batch in batches):
+            with self.autocast():
+                outputs.append(network(images).float())
+            targets.append(labels)
+        return torch.cat(outputs), torch.cat(targets)
+
+    def accuracy(self, network: nn.Module, batches: DataLoader) -> float:
+        outputs, labels = self.outputs(network.eval(), batches)
+        return float((outputs.argmax(dim=1) == labels).double().mean())
+
+
+def probe_cached(
+    features: Tensor,
+    labels: Tensor,
+    head: nn.Module,
+    *,
+    epochs: int,
+    lr: float,
+    eps: float,
+    batch_size: int,
+    seed: int,
+) -> nn.Module:
+    """Probe one head on features that are cached already."""
+    head, generator = copy.deepcopy(head), torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.SGD(head.parameters(), lr, momentum=0.9, nesterov=True)
+    for _ in range(epochs):
+        for batch in torch.randperm(len(labels), generator=generator).split(batch_size):
+            loss = cross_entropy(head(features[batch]), labels[batch], label_smoothing=eps)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    return head
+
+
+def descend(
+    X: np.ndarray,
+    y: np.ndarray,
+    B: np.ndarray,
+    v: np.ndarray,
+    *,
+    tau: int,
+    hp_lr: float,
+    lr: float,
+    residual: float,
+) -> np.ndarray:
+    """Probe and finetune the two-layer linear model by gradient descent; return the features."""
+    Z = X @ B.T
+    for _ in range(tau):
+        v = v + hp_lr * Z.T @ (y - Z @ v)
+    while np.abs(left := y - X @ (B.T @ v)).max() > residual:
+        pull = X.T @ left
+        B, v = B + lr * np.outer(v, pull), v + lr * B @ pull
+    return X @ B.T

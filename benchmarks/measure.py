@@ -1,0 +1,96 @@
+"""Timing, straight lines through shares of a cost, the machine's measured peak, operations."""
+
+import gc
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib.metadata import version
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from taskhead.parallel import cores
+from taskhead.records import device_name
+
+Times = Mapping[str, list[float]]
+Shares = tuple[int, int]
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Time one call, with the GPU's queue empty before and after."""
+    gc.collect()
+    _synchronise()
+    start = time.perf_counter()
+    call()
+    _synchronise()
+    return time.perf_counter() - start
+
+
+def alternate(calls: Mapping[str, Callable[[], object]], repetitions: int) -> Times:
+    """Time all calls in turn, again and again, so that a disturbance meets them alike."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repetitions):
+        for name, call in calls.items():
+            times[name].append(seconds(call))
+    return times
+
+
+def shares_of(name: str, work: Callable[[int], object], shares: Shares) -> dict[str, Callable]:
+    """Name the two shares of a work whose cost is a straight line in its length."""
+    return {f"{name} {share}": partial(work, share) for share in shares}
+
+
+def extended(times: Times, name: str, shares: Shares, length: float) -> list[float]:
+    """Extend the straight line through both shares to the whole length, for each repetition."""
+    short, long = shares
+    lines = zip(times[f"{name} {short}"], times[f"{name} {long}"], strict=True)
+    return [a + (b - a) / (long - short) * (length - short) for a, b in lines]
+
+
+def bend(times: Times, name: str, shares: Shares, work: Callable[[int], object]) -> str:
+    """Say how far the line lies from the cost of twice the longer share, which is measured once."""
+    length = 2 * shares[1]
+    line = statistics.median(extended(times, name, shares, length))
+    off = line / seconds(partial(work, length)) - 1
+    return f"for {length} epochs {name} {100 * off:+.0f} %"
+
+
+def total(*costs: list[float]) -> list[float]:
+    """Add costs repetition by repetition."""
+    return [sum(parts) for parts in zip(*costs, strict=True)]
+
+
+def flops(network: nn.Module, images: Tensor, *, training: bool) -> float:
+    """Count the operations of one image: forward, or forward and backward."""
+    with FlopCounterMode(display=False) as counter:
+        output = network(images)
+        if training:
+            output.sum().backward()
+    return counter.get_total_flops() / len(images)
+
+
+def peak_flops(device: torch.device) -> float:
+    """Measure the operations a second of a large fp32 matrix product on all cores."""
+    size = 8192 if device.type == "cuda" else 2048
+    a, b = (torch.randn(size, size, device=device) for _ in range(2))
+    return 2 * size**3 / min(alternate({"product": lambda: a @ b}, 8)["product"])
+
+
+def machine(device: torch.device) -> dict[str, str]:
+    """Return what the figures depend on: hardware and versions."""
+    return {
+        "device": device_name(device),
+        "cores": str(cores()),
+        "peak": f"{peak_flops(device) / 1e9:.0f} GFLOP/s (fp32 matrix product)",
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("taskhead", "torch", "torchvision", "numpy", "scipy")},
+    }
+
+
+def _synchronise() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

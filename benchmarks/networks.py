@@ -1,0 +1,328 @@
+"""The pieces of work on networks: probing, whole sweeps and the finetuning loop."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import product
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from benchmarks.baseline import B0, B1, Baseline, Recipe, probe_cached
+from benchmarks.measure import alternate, bend, extended, flops, peak_flops, shares_of, total
+from benchmarks.scales import Scale, Work, image_setting, task_draw
+from taskhead import studies
+from taskhead.adaptation import measure
+from taskhead.augmentation import CropAndFlip
+from taskhead.backbones import CHECKPOINT_MEAN, CHECKPOINT_STD, extract_features
+from taskhead.data import Task
+from taskhead.energy import average_initial_energy
+from taskhead.finetuning import finetune
+from taskhead.folding import folded_batchnorm
+from taskhead.heads import make_head
+from taskhead.parallel import cores, one_thread, spread
+from taskhead.presets import EnergySweep, load_preset
+from taskhead.pretraining import pretrained_backbone
+from taskhead.probing import probe_head, probe_heads
+from taskhead.records import Row
+from taskhead.runs import plan_finetuning
+from taskhead.settings import DIGITS, NetworkSetting
+from taskhead.sweeps import compute_energy_sweep
+from taskhead.tasks import Draw
+
+HEADS = list(product((0.0, 0.1, 0.2, 0.3), range(4), (1.0, 3.0)))  # eps, seed, init scale
+HIDDEN = 64  # features of ResNet-20
+
+
+def hp_grid(scale: Scale, preset: str, device: torch.device) -> Work:
+    """Probe a tau grid: cached features and one trajectory, against a run for each tau."""
+    setting, task, backbone = _images(scale, scale.hp_per_class, device)
+    labels, taus, head = task.train.labels, scale.hp_taus, make_head(HIDDEN, task.n_classes)
+
+    def ours() -> list:
+        z0 = extract_features(backbone, task.train.images)
+        return probe_head(z0, labels, head, taus=taus, lr=setting.hp_lr)
+
+    sides = _baselines(task, backbone[1], setting, device)
+    calls = {"ours": ours}
+    for name, side in sides.items():
+        calls |= shares_of(name, partial(side.probe, head), scale.shares)
+    times = alternate(calls, scale.repetitions)
+    z0 = extract_features(backbone, task.train.images)
+    theirs = average_initial_energy(sides["B1"].probe(head, taus[1])(z0).detach(), labels)
+    operations = flops(backbone, task.train.images[:8], training=False)
+    operations += _head_flops(task.n_classes) * taus[-1]
+    b0, b1 = (
+        total(*(extended(times, name, scale.shares, tau) for tau in taus)) for name in ("B0", "B1")
+    )
+    straight = bend(times, "B1", scale.shares, partial(sides["B1"].probe, head))
+    return Work(
+        work=f"HP of a {len(taus)}-point tau grid, {taus[-1]} epochs, {len(labels):,} images, "
+        "ResNet-20 at 32 px",
+        least=100,
+        b0=b0,
+        baseline=b1,
+        ours=times["ours"],
+        floor=operations * len(labels) / peak_flops(device),
+        difference=abs(ours()[1].aie / theirs - 1),
+        how=f"baseline: {scale.shares[0]} and {scale.shares[1]} of {sum(taus)} epochs, extended "
+        f"({straight}); AIE at tau = {taus[1]} compared",
+    )
+
+
+def hp_heads(scale: Scale, preset: str, device: torch.device) -> Work:
+    """Probe 32 heads side by side, against 32 runs on the same cached features."""
+    setting, task, backbone = _images(scale, 10, device)
+    z0, labels = extract_features(backbone, task.train.images), task.train.labels
+    heads = [make_head(HIDDEN, task.n_classes, init_scale=s, seed=seed) for _, seed, s in HEADS]
+    eps, seeds = [head[0] for head in HEADS], [head[1] for head in HEADS]
+    options = {"lr": setting.hp_lr, "batch_size": 32}
+
+    def theirs() -> list[nn.Module]:
+        return [
+            probe_cached(z0, labels, head, epochs=scale.head_epochs, eps=e, seed=s, **options)
+            for head, e, s in zip(heads, eps, seeds, strict=True)
+        ]
+
+    def ours() -> list:
+        return probe_heads(
+            z0, labels, heads, taus=[scale.head_epochs], eps=eps, seeds=seeds, **options
+        )
+
+    times = alternate({"theirs": theirs, "ours": ours}, scale.repetitions)
+    alone = [average_initial_energy(head(z0).detach(), labels) for head in theirs()]
+    together = [snapshots[0].aie for snapshots in ours()]
+    operations = _head_flops(task.n_classes) * len(labels) * scale.head_epochs * len(heads)
+    return Work(
+        work=f"HP of {len(heads)} heads (eps x seeds x init scale), {scale.head_epochs} epochs, "
+        f"{len(labels):,} cached features",
+        least=4,
+        baseline=times["theirs"],
+        ours=times["ours"],
+        floor=operations / peak_flops(device),
+        difference=max(abs(a / b - 1) for a, b in zip(together, alone, strict=True)),
+        how="baseline: a plain loop for each head on the same cache, batch 32; every AIE compared",
+    )
+
+
+def digits_sweep(scale: Scale, preset: str, device: torch.device) -> Work:
+    """Run the preset's whole energy sweep on digits."""
+    grid = load_preset(preset).energy_sweep["digits"]
+    draw = Draw(grid.seeds[0], 8, grid.train_per_class, grid.val_per_class)
+    backbone = pretrained_backbone("small_convnet", device=device)
+
+    def ours() -> None:
+        with tempfile.TemporaryDirectory() as results:
+            studies.run("energy_sweep", setting="digits", preset=preset, results=results)
+
+    return _sweep(
+        DIGITS,
+        grid,
+        DIGITS.load_task(draw).to(device),
+        (backbone, backbone),
+        {"ours": ours},
+        scale.digits_shares,
+        scale.repetitions,
+        least=4,
+    )
+
+
+def image_sweep(scale: Scale, preset: str, device: torch.device) -> Work:
+    """Run an energy sweep of ResNet-20 on one seed, of which both sides run two shares."""
+    setting, task, backbone = _images(scale, scale.ft_per_class, device)
+    draw = task_draw(scale, scale.ft_per_class)
+    grid = EnergySweep(
+        seeds=[draw.seed],
+        backbone="resnet20",
+        image_size=draw.image_size,
+        train_per_class=draw.train_per_class,
+        val_per_class=draw.val_per_class,
+        test_per_class=draw.test_per_class,
+        taus=list(scale.ft_taus),
+        ft_epochs=scale.ft_epochs,
+    )
+
+    def ours(epochs: int) -> None:
+        runs = plan_finetuning(setting, preset, grid.model_copy(update={"ft_epochs": epochs}))
+        for _ in spread(partial(_compute, setting, device), runs, together=(), workers=None):
+            pass
+
+    return _sweep(
+        setting,
+        grid,
+        task,
+        (backbone, backbone[1]),
+        shares_of("ours", ours, scale.shares),
+        scale.shares,
+        scale.repetitions,
+        least=2 if device.type == "cpu" else 6,
+    )
+
+
+def ft_loop(scale: Scale, preset: str, device: torch.device) -> Work:
+    """Finetune with next to nothing to evaluate, against the bare step on one resident batch."""
+    setting, task, backbone = _images(scale, scale.ft_per_class, device)
+    head, batch_size, epochs = make_head(HIDDEN, task.n_classes), 32, scale.shares[1]
+    few = task.val[torch.arange(2)]
+    task = replace(task, val=few, test=few)
+    steps = epochs * len(task.train.labels.split(batch_size))
+    network = nn.Sequential(backbone, head).eval()
+    optimiser = torch.optim.SGD(network.parameters(), 1e-5, momentum=0.9, nesterov=True)
+    images, labels = task.train.images[:batch_size], task.train.labels[:batch_size]
+
+    def bare() -> None:
+        with one_thread(), folded_batchnorm(network, images):
+            for _ in range(steps):
+                loss = cross_entropy(network(images), labels)
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+
+    def ours() -> None:
+        with one_thread():
+            finetune(
+                backbone,
+                head,
+                task,
+                epochs=epochs,
+                backbone_lr=setting.ft_lr,
+                head_lr=setting.ft_lr,
+                batch_size=batch_size,
+                augment=CropAndFlip(),
+            )
+
+    times = alternate({"bare": bare, "ours": ours}, scale.repetitions)
+    operations = flops(network, images, training=True) * steps * batch_size
+    return Work(
+        work=f"FT loop of ResNet-20, {steps} steps of {batch_size} images, one thread",
+        least=0.93,
+        baseline=times["bare"],
+        ours=[t * steps * batch_size / (epochs * len(task.train)) for t in times["ours"]],
+        floor=operations / peak_flops(device) * cores(),
+        difference=None,
+        how="baseline: forward, backward and optimiser on one batch; ours adds order, "
+        "augmentation, schedule, copies; cost for the same number of images",
+    )
+
+
+def _sweep(
+    setting: NetworkSetting,
+    grid: EnergySweep,
+    task: Task,
+    backbones: tuple[nn.Module, nn.Module],
+    ours: dict[str, Callable],
+    shares: tuple[int, int],
+    repetitions: int,
+    *,
+    least: float,
+) -> Work:
+    """Time a sweep on both sides; the second backbone is the one without normalisation."""
+    backbone, plain = backbones
+    device = task.train.labels.device
+    head = make_head(HIDDEN, task.n_classes, init_scale=setting.init_scale)
+    sides, calls = _baselines(task, plain, setting, device), dict(ours)
+    for name, side in sides.items():
+        calls |= shares_of(f"{name} HP", partial(side.probe, head), shares)
+        calls |= shares_of(f"{name} FT", partial(side.finetune, head), shares)
+    times = alternate(calls, repetitions)
+    theirs = {
+        name: [
+            len(grid.seeds) * cost
+            for cost in total(
+                *(extended(times, f"{name} HP", shares, tau) for tau in grid.taus),
+                *[extended(times, f"{name} FT", shares, grid.ft_epochs)] * len(grid.taus),
+            )
+        ]
+        for name in sides
+    }
+    straight = ", ".join(
+        bend(times, f"B1 {part}", shares, partial(work, head))
+        for part, work in (("HP", sides["B1"].probe), ("FT", sides["B1"].finetune))
+    )
+    images = task.train.images[:8]
+    operations = flops(backbone, images, training=True) * len(task.train) * grid.ft_epochs
+    operations += flops(backbone, images, training=False) * len(task.val) * grid.ft_epochs
+    operations *= len(grid.taus) * len(grid.seeds)
+    whole = "ours" in times
+    return Work(
+        work=f"whole energy sweep, {grid.backbone}, {len(task.train):,} images of "
+        f"{grid.image_size} px, {len(grid.seeds)} seeds, {len(grid.taus)} taus x "
+        f"{grid.ft_epochs} FT epochs",
+        least=least,
+        b0=theirs["B0"],
+        baseline=theirs["B1"],
+        ours=times["ours"] if whole else extended(times, "ours", shares, grid.ft_epochs),
+        floor=operations / peak_flops(device),
+        difference=_difference(setting, task, backbone, plain, head),
+        how=f"baseline: {shares[0]} and {shares[1]} epochs of HP and of FT, extended ({straight})"
+        + ("" if whole else "; ours: the same shares of FT")
+        + "; four feature measures compared without augmentation",
+    )
+
+
+def _difference(
+    setting: NetworkSetting, task: Task, backbone: nn.Module, plain: nn.Module, head: nn.Module
+) -> float:
+    """Finetune on both sides without augmentation; return the largest difference of a measure."""
+    recipe = replace(_recipe(setting), augment=False)
+    device = task.train.labels.device
+    theirs, _ = Baseline(task, plain, recipe, B0, device).finetune(head, 2)
+    tuned = finetune(
+        backbone,
+        head,
+        task,
+        epochs=2,
+        backbone_lr=recipe.ft_lr,
+        head_lr=recipe.ft_lr,
+        batch_size=recipe.batch_size,
+        weight_decay=recipe.weight_decay,
+    )
+    z0, zT = (extract_features(net, task.val.images) for net in (backbone, tuned.backbone))
+    ours = measure(z0, zT)
+    return max(abs(vars(ours)[name] / value - 1) for name, value in vars(theirs).items())
+
+
+def _compute(setting: NetworkSetting, device: torch.device, runs: Sequence[Row]) -> Iterator[None]:
+    with one_thread():
+        for _ in compute_energy_sweep(setting, runs, device):
+            yield
+
+
+def _images(
+    scale: Scale, per_class: int, device: torch.device
+) -> tuple[NetworkSetting, Task, nn.Sequential]:
+    setting = image_setting(scale)
+    task = setting.load_task(task_draw(scale, per_class)).to(device)
+    backbone = pretrained_backbone("resnet20", weights=setting.weights, device=device)
+    assert isinstance(backbone, nn.Sequential)
+    return setting, task, backbone
+
+
+def _recipe(setting: NetworkSetting) -> Recipe:
+    grey = setting.name == DIGITS.name
+    return Recipe(
+        hp_lr=setting.hp_lr,
+        ft_lr=setting.ft_lr,
+        mean=(0.0,) if grey else CHECKPOINT_MEAN,
+        std=(1.0,) if grey else CHECKPOINT_STD,
+        batch_size=setting.batch_size,
+        weight_decay=setting.weight_decay,
+        augment=setting.augment != "none",
+        workers=cores(),
+    )
+
+
+def _baselines(
+    task: Task, plain: nn.Module, setting: NetworkSetting, device: torch.device
+) -> dict[str, Baseline]:
+    return {
+        variant.name: Baseline(task, plain, _recipe(setting), variant, device)
+        for variant in (B0, B1)
+    }
+
+
+def _head_flops(n_classes: int) -> int:
+    """Return the operations of one image in one epoch of probing a linear head."""
+    return 6 * HIDDEN * n_classes

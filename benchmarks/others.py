@@ -1,0 +1,125 @@
+"""The pieces of work beside networks: the linear model, the book, imports."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.baseline import descend
+from benchmarks.measure import alternate, seconds
+from benchmarks.scales import Scale, Work
+from taskhead import toys
+from taskhead.presets import load_preset
+
+REPOSITORY = Path(__file__).parents[1]
+WIDTH = 40
+RATES = (0.1, 0.03, 0.01, 0.003, 0.001)
+LIBRARY = "adaptation, backbones, data, finetuning, heads, probing"
+
+
+def toy_grid(scale: Scale, preset: str, device: torch.device) -> Work:
+    """Solve one width of the linear model's grid, against gradient descent run by run."""
+    grid = load_preset("laptop").toy_linear["toy"].model_copy(update={"widths": [WIDTH]})
+    runs = toys.plan_toy_linear("toy", "laptop", grid)
+    chosen = np.random.default_rng(0).permutation(len(runs))[: scale.toy_runs]
+
+    def ours() -> list[dict]:
+        return [dict(row) for rows in toys.compute_toy_linear(runs) for row in rows]
+
+    rows = ours()
+    residual = max(row["final_residual"] for row in rows)
+
+    def theirs(lr: float) -> list[float]:
+        moved = []
+        for run in (runs[i] for i in chosen):
+            X, y, B0, v0 = toys.draw_problem(run["seed"], WIDTH, feature_scale=WIDTH**-0.5)
+            zT = descend(
+                X,
+                y,
+                B0,
+                run["init_scale"] * v0,
+                tau=run["tau"],
+                hp_lr=toys.PROBE_LR,
+                lr=lr,
+                residual=residual,
+            )
+            moved.append(float(np.linalg.norm(zT - X @ B0.T, axis=1).mean()))
+        return moved
+
+    exact = np.array([rows[i]["euclidean"] for i in chosen])
+    moving = exact > 1e-3  # where the head is fitted already, nothing is left to compare
+
+    def error(lr: float) -> float:
+        with np.errstate(all="ignore"):
+            return float(np.abs(np.array(theirs(lr)) / exact - 1)[moving].max())
+
+    lr, difference = next((lr, off) for lr in RATES if (off := error(lr)) <= 0.01)
+    times = alternate({"theirs": lambda: theirs(lr), "ours": ours}, scale.repetitions)
+    return Work(
+        work=f"toy linear grid, {len(grid.taus)} taus x {len(grid.init_scales)} scales x "
+        f"{len(grid.seeds)} seeds",
+        least=50,
+        baseline=[len(runs) / len(chosen) * t for t in times["theirs"]],
+        ours=times["ours"],
+        difference=difference,
+        how=f"baseline: NumPy loops on {len(chosen)} of {len(runs)} runs, to a residual of "
+        f"{residual:.0e}, at rate {lr:g}, the largest of {', '.join(f'{r:g}' for r in RATES)} "
+        "whose distances are within 1 percent everywhere",
+    )
+
+
+def imports(scale: Scale, preset: str, device: torch.device) -> Work:
+    """Import the modules of the README's example in a fresh interpreter, beyond torch itself."""
+    calls = {
+        "torch": lambda: _python("-c", "import torch"),
+        "ours": lambda: _python("-c", f"import torch; from taskhead import {LIBRARY}"),
+    }
+    times = alternate(calls, scale.repetitions + 2)
+    return Work(
+        work=f"import of taskhead ({LIBRARY}) beyond torch's own",
+        most=0.3,
+        baseline=None,
+        ours=[b - a for a, b in zip(times["torch"], times["ours"], strict=True)],
+        how="difference of two fresh interpreters, in turn",
+    )
+
+
+def book(scale: Scale, preset: str, device: torch.device) -> Work:
+    """Build the book from recorded results in a copy of the checkout, everything installed."""
+
+    def build() -> None:
+        shutil.rmtree(copy / "_build", ignore_errors=True)
+        options = ["--cores", "all", "--quiet", "all", "--config", "preset=laptop"]
+        _python("-m", "snakemake", *options, cwd=copy)
+
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "book"
+        shutil.copytree(
+            REPOSITORY, copy, ignore=shutil.ignore_patterns(".*env", "_build", ".snakemake")
+        )
+        times = [seconds(build) for _ in range(scale.repetitions)]
+    return Work(
+        work="book from recorded results, everything installed",
+        most=60,
+        baseline=None,
+        ours=times,
+        how="executes the notebooks and builds the strict book",
+    )
+
+
+def _python(*arguments: str, cwd: Path | None = None) -> None:
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(arguments)} failed: {done.stderr[-2000:]}")
