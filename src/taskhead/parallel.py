@@ -9,6 +9,7 @@ from itertools import chain, groupby
 
 import torch
 from loky import ProcessPoolExecutor
+from threadpoolctl import threadpool_limits
 
 from taskhead.records import Row
 
@@ -59,11 +60,12 @@ def cores() -> int:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute with one thread within this context."""
+    """Compute with one thread within this context, in PyTorch and in NumPy's linear algebra."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1):
+            yield
     finally:
         torch.set_num_threads(threads)
 
