@@ -41,6 +41,7 @@ DIGEST = hashlib.sha256(b"\0".join(Path(file).read_bytes() for file in COMPUTING
 RUNS = f"_build/runs/{DIGEST}"
 RESULTS = f"_build/results/{PRESET}"
 EXECUTED = f"_build/notebooks/{PRESET}"
+PROSE = f"_build/prose/{PRESET}"
 PYTHON = sys.executable
 BIN = Path(PYTHON).parent
 os.environ.pop("MPLBACKEND", None)  # notebooks draw inline, whatever the caller's shell says
@@ -85,19 +86,32 @@ rule notebook:
         "{BIN:q}/papermill {input[0]} {output} --no-progress-bar -p preset {params.preset} {params.results}"
 
 
+rule prose:
+    input:
+        SOURCE,
+        RECORDED_TABLES,
+        ["workflow/prose.py", "workflow/write_prose.py"],
+        tables("energy-sweep"),
+    output:
+        [f"{PROSE}/{name}" for name in ("numbers.yaml", "main-figure.png", "every-setting.png")],
+    params:
+        results="" if USE_RECORDED else RESULTS,
+    shell:
+        "{PYTHON:q} workflow/write_prose.py {PROSE} --preset {PRESET} --results='{params.results}'"
+
+
 rule stage:
     input:
+        rules.prose.output,
         ["_config.yml", "_toc.yml", *map(str, Path("book").rglob("*.*"))],
-        RECORDED_TABLES,
-        [str(file) for file in Path("workflow").glob("*.py")],
+        "workflow/stage.py",
         expand(f"{EXECUTED}/{{name}}.ipynb", name=[*COMPUTED, *RECORDED]),
     output:
         "_build/stage/_config.yml",
     params:
         repository=repository_url(config.get("repository_url")) or "",
-        results="" if USE_RECORDED else RESULTS,
     shell:
-        "{PYTHON:q} workflow/stage.py --preset {PRESET} --results='{params.results}' --repository-url='{params.repository}'"
+        "{PYTHON:q} workflow/stage.py --preset {PRESET} --repository-url='{params.repository}'"
 
 
 rule html:

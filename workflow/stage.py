@@ -11,7 +11,6 @@ from pathlib import Path
 
 import nbformat
 import yaml
-from prose import draw_figures, numbers
 
 BUILD = Path("_build")
 STAGE = BUILD / "stage"
@@ -20,7 +19,6 @@ STAGE = BUILD / "stage"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", required=True)
-    parser.add_argument("--results", default="", help="the recorded results without one")
     parser.add_argument("--repository-url", default="")
     options = parser.parse_args()
 
@@ -29,9 +27,9 @@ def main() -> None:
     shutil.copy("_toc.yml", STAGE)
     for executed in sorted((BUILD / "notebooks" / options.preset).glob("*.ipynb")):
         stage_notebook(executed, STAGE / "notebooks" / executed.name)
-    images = STAGE / "book" / "images"
-    images.mkdir(exist_ok=True)
-    draw_figures(options.results, options.preset, images)
+    prose = BUILD / "prose" / options.preset
+    for figure in prose.glob("*.png"):
+        shutil.copy(figure, STAGE / "book" / "images")
 
     if not options.repository_url:
         print(
@@ -40,7 +38,7 @@ def main() -> None:
     config = resolve(
         yaml.safe_load(Path("_config.yml").read_text(encoding="utf-8")),
         repository_url=options.repository_url,
-        substitutions=numbers(options.results, options.preset),
+        substitutions=yaml.safe_load((prose / "numbers.yaml").read_text(encoding="utf-8")),
     )
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     (STAGE / "_config.yml").write_text(text, encoding="utf-8")
