@@ -64,9 +64,10 @@ rule study:
         [f"{RESULTS}/{{study}}/{{setting}}.{ending}" for ending in ("csv", "json")],
     params:
         runs=RUNS,
+    threads: workflow.cores
     shell:
         "{BIN:q}/taskhead run {wildcards.study} --setting {wildcards.setting}"
-        " --preset {PRESET} --results {params.runs}"
+        " --preset {PRESET} --results {params.runs} --workers {threads}"
         " && cp {params.runs}/{wildcards.study}/{wildcards.setting}.{{csv,json}}"
         " {RESULTS}/{wildcards.study}"
 

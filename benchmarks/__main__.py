@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import networks, others
+from benchmarks.costs import recorded_costs
 from benchmarks.measure import machine
 from benchmarks.report import render, summary
 from benchmarks.scales import SCALES
@@ -53,6 +54,7 @@ def main() -> None:
         print(f"measuring {name}", file=sys.stderr)
         report["works"].append(summary(WORKS[name](scale, options.preset, device)))
     report["scaling"] = scaling(points=2 if scale.made else 5, device=device)
+    report["recorded"] = [] if scale.made else recorded_costs(scale, options.preset, device)
     print(render(report))
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)

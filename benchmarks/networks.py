@@ -10,13 +10,23 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.baseline import B0, B1, Baseline, Recipe, probe_cached
-from benchmarks.measure import alternate, bend, extended, flops, peak_flops, shares_of, total
+from benchmarks.baseline import B0, Baseline, probe_cached
+from benchmarks.measure import (
+    Shares,
+    alternate,
+    bend,
+    extended,
+    flops,
+    peak_flops,
+    shares_of,
+    total,
+)
 from benchmarks.scales import Scale, Work, image_setting, task_draw
+from benchmarks.sides import baselines, recipe, sweep_cost, sweep_shares, without_normalisation
 from taskhead import studies
 from taskhead.adaptation import measure
 from taskhead.augmentation import CropAndFlip
-from taskhead.backbones import CHECKPOINT_MEAN, CHECKPOINT_STD, extract_features
+from taskhead.backbones import extract_features
 from taskhead.data import Task
 from taskhead.energy import average_initial_energy
 from taskhead.finetuning import finetune
@@ -45,7 +55,7 @@ def hp_grid(scale: Scale, preset: str, device: torch.device) -> Work:
         z0 = extract_features(backbone, task.train.images)
         return probe_head(z0, labels, head, taus=taus, lr=setting.hp_lr)
 
-    sides = _baselines(task, backbone[1], setting, device)
+    sides = baselines(task, backbone, setting, device)
     calls = {"ours": ours}
     for name, side in sides.items():
         calls |= shares_of(name, partial(side.probe, head), scale.shares)
@@ -121,7 +131,7 @@ def digits_sweep(scale: Scale, preset: str, device: torch.device) -> Work:
         DIGITS,
         grid,
         DIGITS.load_task(draw).to(device),
-        (backbone, backbone),
+        backbone,
         {"ours": ours},
         scale.digits_shares,
         scale.repetitions,
@@ -153,7 +163,7 @@ def image_sweep(scale: Scale, preset: str, device: torch.device) -> Work:
         setting,
         grid,
         task,
-        (backbone, backbone[1]),
+        backbone,
         shares_of("ours", ours, scale.shares),
         scale.shares,
         scale.repetitions,
@@ -211,32 +221,21 @@ def _sweep(
     setting: NetworkSetting,
     grid: EnergySweep,
     task: Task,
-    backbones: tuple[nn.Module, nn.Module],
+    backbone: nn.Module,
     ours: dict[str, Callable],
-    shares: tuple[int, int],
+    shares: Shares,
     repetitions: int,
     *,
     least: float,
 ) -> Work:
-    """Time a sweep on both sides; the second backbone is the one without normalisation."""
-    backbone, plain = backbones
+    """Time a sweep on both sides."""
     device = task.train.labels.device
     head = make_head(HIDDEN, task.n_classes, init_scale=setting.init_scale)
-    sides, calls = _baselines(task, plain, setting, device), dict(ours)
+    sides, calls = baselines(task, backbone, setting, device), dict(ours)
     for name, side in sides.items():
-        calls |= shares_of(f"{name} HP", partial(side.probe, head), shares)
-        calls |= shares_of(f"{name} FT", partial(side.finetune, head), shares)
+        calls |= sweep_shares(name, side, head, shares)
     times = alternate(calls, repetitions)
-    theirs = {
-        name: [
-            len(grid.seeds) * cost
-            for cost in total(
-                *(extended(times, f"{name} HP", shares, tau) for tau in grid.taus),
-                *[extended(times, f"{name} FT", shares, grid.ft_epochs)] * len(grid.taus),
-            )
-        ]
-        for name in sides
-    }
+    theirs = {name: sweep_cost(times, name, grid, shares) for name in sides}
     straight = ", ".join(
         bend(times, f"B1 {part}", shares, partial(work, head))
         for part, work in (("HP", sides["B1"].probe), ("FT", sides["B1"].finetune))
@@ -255,29 +254,29 @@ def _sweep(
         baseline=theirs["B1"],
         ours=times["ours"] if whole else extended(times, "ours", shares, grid.ft_epochs),
         floor=operations / peak_flops(device),
-        difference=_difference(setting, task, backbone, plain, head),
+        difference=_difference(setting, task, backbone, head),
         how=f"baseline: {shares[0]} and {shares[1]} epochs of HP and of FT, extended ({straight})"
         + ("" if whole else "; ours: the same shares of FT")
         + "; four feature measures compared without augmentation",
     )
 
 
-def _difference(
-    setting: NetworkSetting, task: Task, backbone: nn.Module, plain: nn.Module, head: nn.Module
-) -> float:
+def _difference(setting: NetworkSetting, task: Task, backbone: nn.Module, head: nn.Module) -> float:
     """Finetune on both sides without augmentation; return the largest difference of a measure."""
-    recipe = replace(_recipe(setting), augment=False)
+    plainly = replace(recipe(setting), augment=False)
     device = task.train.labels.device
-    theirs, _ = Baseline(task, plain, recipe, B0, device).finetune(head, 2)
+    theirs, _ = Baseline(task, without_normalisation(backbone), plainly, B0, device).finetune(
+        head, 2
+    )
     tuned = finetune(
         backbone,
         head,
         task,
         epochs=2,
-        backbone_lr=recipe.ft_lr,
-        head_lr=recipe.ft_lr,
-        batch_size=recipe.batch_size,
-        weight_decay=recipe.weight_decay,
+        backbone_lr=plainly.ft_lr,
+        head_lr=plainly.ft_lr,
+        batch_size=plainly.batch_size,
+        weight_decay=plainly.weight_decay,
     )
     z0, zT = (extract_features(net, task.val.images) for net in (backbone, tuned.backbone))
     ours = measure(z0, zT)
@@ -298,29 +297,6 @@ def _images(
     backbone = pretrained_backbone("resnet20", weights=setting.weights, device=device)
     assert isinstance(backbone, nn.Sequential)
     return setting, task, backbone
-
-
-def _recipe(setting: NetworkSetting) -> Recipe:
-    grey = setting.name == DIGITS.name
-    return Recipe(
-        hp_lr=setting.hp_lr,
-        ft_lr=setting.ft_lr,
-        mean=(0.0,) if grey else CHECKPOINT_MEAN,
-        std=(1.0,) if grey else CHECKPOINT_STD,
-        batch_size=setting.batch_size,
-        weight_decay=setting.weight_decay,
-        augment=setting.augment != "none",
-        workers=cores(),
-    )
-
-
-def _baselines(
-    task: Task, plain: nn.Module, setting: NetworkSetting, device: torch.device
-) -> dict[str, Baseline]:
-    return {
-        variant.name: Baseline(task, plain, _recipe(setting), variant, device)
-        for variant in (B0, B1)
-    }
 
 
 def _head_flops(n_classes: int) -> int:

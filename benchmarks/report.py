@@ -24,7 +24,7 @@ def summary(work: Work) -> dict[str, Any]:
         "slowest": max(work.ours),
         "repetitions": len(work.ours),
         "ratio": ratio,
-        "met": ratio >= work.least if ratio and work.least else ours <= (work.most or 0),
+        "met": ours <= work.most if work.most else bool(ratio and ratio >= (work.least or 0)),
         "floor": work.floor,
         "share_of_floor": work.floor / ours if work.floor else None,
         "difference": work.difference,
@@ -80,6 +80,23 @@ def scaling_table(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def costs_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return what each recorded sweep took and would have taken in Markdown."""
+    return _markdown(
+        ["setting", "runs", "FT epochs", "ours, minutes of one core", "baseline, minutes"],
+        [
+            [
+                row["setting"],
+                str(row["runs"]),
+                str(row["ft_epochs"]),
+                f"{row['ours'] / 60:.1f}",
+                f"{row['baseline'] / 60:.0f}",
+            ]
+            for row in rows
+        ],
+    )
+
+
 def provenance(report: Mapping[str, Any]) -> str:
     """Return one line: where, when and with which versions."""
     named = ", ".join(f"{name} {value}" for name, value in report["machine"].items())
@@ -89,7 +106,8 @@ def provenance(report: Mapping[str, Any]) -> str:
 def render(report: Mapping[str, Any]) -> str:
     """Return the whole report in Markdown."""
     parts = [provenance(report), table(report["works"]), notes(report["works"])]
-    return "\n\n".join([*parts, scaling_table(report["scaling"])]) + "\n"
+    parts += [scaling_table(report["scaling"]), costs_table(report["recorded"])]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _seconds(value: float | None) -> str:

@@ -1,0 +1,91 @@
+"""The benchmark: both sides compute the same, the report has its shape, and no test asks a time."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+from benchmarks.__main__ import WORKS
+from benchmarks.measure import extended, total
+from benchmarks.report import render, summary
+from benchmarks.scales import Work
+from benchmarks.scaling import AXES
+
+RECORDED = sorted((REPOSITORY / "benchmarks" / "recorded").glob("*.json"))
+QUICK = [name for name in WORKS if name != "book"]  # which tests of its own build
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    file = tmp_path_factory.mktemp("benchmark") / "report.json"
+    command = [sys.executable, "-m", "benchmarks", "--preset", "smoke", "--device", "cpu"]
+    done = subprocess.run(
+        [*command, "--only", *QUICK, "--json", str(file)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(file.read_text())
+    assert done.stdout.strip() == render(measured).strip()
+    return measured
+
+
+def test_every_work_is_measured_on_both_sides(report: dict):
+    assert len(report["works"]) == len(QUICK)
+    for work in report["works"]:
+        assert work["fastest"] <= work["ours"] <= work["slowest"]
+        if work["target"].endswith("times"):
+            assert work["ratio"] == work["baseline"] / work["ours"]
+
+
+def test_both_sides_compute_the_same(report: dict):
+    compared = [work for work in report["works"] if work["difference"] is not None]
+    assert len(compared) == 5
+    for work in compared:
+        assert work["difference"] <= 0.01, work["work"]
+
+
+def test_cost_and_memory_are_measured_along_every_axis(report: dict):
+    assert [row["of"] for row in report["scaling"]] == list(AXES)
+    for row in report["scaling"]:
+        assert len(row["numbers"]) == len(row["seconds"]) == len(row["peak_mib"]) == 2
+        assert math.isfinite(row["slope"])
+
+
+def test_report_says_on_which_machine(report: dict):
+    assert {"device", "cores", "peak", "python", "torch"} <= set(report["machine"])
+
+
+@pytest.mark.parametrize("file", RECORDED, ids=lambda file: file.stem)
+def test_recorded_report_stands_in_the_readme(file: Path):
+    recorded = json.loads(file.read_text())
+    assert recorded["preset"] != "smoke"
+    assert len(recorded["works"]) == len(WORKS)
+    assert all(work["repetitions"] >= 3 for work in recorded["works"])
+    assert render(recorded) in (REPOSITORY / "benchmarks" / "README.md").read_text()
+
+
+def test_line_through_two_shares_gives_the_whole():
+    times = {"FT 1": [3.0, 4.0], "FT 3": [7.0, 10.0]}
+    assert extended(times, "FT", (1, 3), 20) == [41.0, 61.0]
+    assert total([1.0, 2.0], [10.0, 20.0]) == [11.0, 22.0]
+
+
+@pytest.mark.parametrize(
+    ("work", "met"),
+    [
+        (Work("a", [2.0, 1.0, 3.0], "", least=4, baseline=[8.0, 8.0, 8.0]), True),
+        (Work("b", [2.0], "", least=4, baseline=[7.9]), False),
+        (Work("c", [60.0], "", most=60), True),
+        (Work("d", [60.1], "", most=60), False),
+        (Work("e", [-0.1], "", most=0.3), True),
+    ],
+)
+def test_target_is_met_or_not(work: Work, met: bool):
+    assert summary(work)["met"] is met
