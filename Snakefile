@@ -91,14 +91,15 @@ rule prose:
     input:
         SOURCE,
         RECORDED_TABLES,
-        ["workflow/prose.py", "workflow/write_prose.py"],
+        ["workflow/prose.py", "workflow/write_prose.py", "benchmarks/report.py"],
+        "benchmarks/recorded/cpu.json",
         tables("energy-sweep"),
     output:
         [f"{PROSE}/{name}" for name in ("numbers.yaml", "main-figure.png", "every-setting.png")],
     params:
         results="" if USE_RECORDED else RESULTS,
     shell:
-        "{PYTHON:q} workflow/write_prose.py {PROSE} --preset {PRESET} --results='{params.results}'"
+        "PYTHONPATH=. {PYTHON:q} workflow/write_prose.py {PROSE} --preset {PRESET} --results='{params.results}'"
 
 
 rule stage:

@@ -22,6 +22,8 @@ COMPLETE = [
         for study in ("rate_search", "energy_sweep")
     ),
 ]
+LENGTHS = ["digits", "cifar10-to-cifar100", "imagenet-to-cifar10"]
+COMPLETE += [("length_search", setting) for setting in LENGTHS]
 SWEEPS = [setting for study, setting in COMPLETE if study == "energy_sweep"]
 
 
@@ -49,6 +51,14 @@ def test_rate_in_use_is_the_one_the_search_chose_on_other_seeds(setting: str):
     choice = claims.smallest_sufficient(search, "ft_lr")
     assert choice.index[choice["chosen"]].tolist() == [described.ft_lr]
     assert set(sweep["ft_lr"]) == {described.ft_lr}
+    assert not set(search["seed"]) & set(sweep["seed"])
+
+
+@pytest.mark.parametrize("setting", LENGTHS)
+def test_sweep_is_at_least_as_long_as_the_search_asks_on_other_seeds(setting: str):
+    search, sweep = table("length_search", setting), table("energy_sweep", setting)
+    choice = claims.smallest_sufficient(search, "ft_epochs")
+    assert sweep["ft_epochs"].min() >= choice.index[choice["chosen"]].max()
     assert not set(search["seed"]) & set(sweep["seed"])
 
 

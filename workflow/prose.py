@@ -1,10 +1,15 @@
 """What the prose quotes: its numbers and its main figure, both from results tables."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
 
 from taskhead import claims, figures, studies, words
+
+from benchmarks import report
+
+BENCHMARK = Path("benchmarks/recorded/cpu.json")
 
 
 def numbers(results: str, preset: str) -> dict[str, str]:
@@ -29,6 +34,18 @@ def numbers(results: str, preset: str) -> dict[str, str]:
         "tolerance": words.tolerance(),
         "rate_tables": _choices("rate_search", "ft_lr"),
         "length_tables": _choices("length_search", "ft_epochs"),
+        **benchmark_tables(json.loads(BENCHMARK.read_text(encoding="utf-8"))),
+    }
+
+
+def benchmark_tables(measured: dict) -> dict[str, str]:
+    """Return the parts of a recorded benchmark report as the page on speed shows them."""
+    return {
+        "benchmark_provenance": report.provenance(measured),
+        "benchmark_table": report.table(measured["works"]),
+        "benchmark_notes": report.notes(measured["works"]),
+        "benchmark_scaling": report.scaling_table(measured["scaling"]),
+        "benchmark_costs": report.costs_table(measured["recorded"]),
     }
 
 
