@@ -92,7 +92,7 @@ def test_splits_that_cannot_be_are_refused(change: dict, message: str):
 
 @given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 2**32))
 def test_batches_visit_every_sample_once(n: int, batch_size: int, seed: int):
-    batches = shuffled_batches(n, batch_size, torch.Generator().manual_seed(seed))
+    batches = shuffled_batches(n, batch_size, torch.Generator().manual_seed(seed), "cpu")
     assert sorted(torch.cat(batches).tolist()) == list(range(n))
     assert {len(batch) for batch in batches[:-1]} <= {batch_size}
     assert len(batches[-1]) <= batch_size

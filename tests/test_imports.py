@@ -15,6 +15,7 @@ LIBRARY = (
     "finetuning",
     "folding",
     "heads",
+    "linear",
     "probing",
 )
 

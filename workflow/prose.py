@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from taskhead import claims, figures, studies, words
-
 from benchmarks import report
+from taskhead import claims, figures, studies, words
 
 BENCHMARK = Path("benchmarks/recorded/cpu.json")
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.integrate import solve_ivp
 
 Array = Any  # numpy.ndarray or torch.Tensor
 
@@ -108,6 +107,8 @@ def flow(X: Array, y: Array, B0: Array, v0: Array, *, rtol: float = 1e-8) -> Flo
     RuntimeError
         If the flow has not come to rest within the time limit.
     """
+    from scipy.integrate import solve_ivp
+
     if not 1e-11 <= rtol < 1:
         raise ValueError(f"rtol must be in [1e-11, 1), got {rtol}")
     inputs, targets, backbone, head = _as_arrays(X, y, B0, v0)

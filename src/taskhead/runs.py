@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from taskhead.augmentation import AUGMENTATIONS
 from taskhead.backbones import extract_features, fingerprint
 from taskhead.checkpoints import weights_label
-from taskhead.checks import check_choice
 from taskhead.data import Task
 from taskhead.finetuning import FinetuneResult, evaluate, finetune
 from taskhead.heads import make_head
@@ -63,7 +62,7 @@ def plan_probing(setting: NetworkSetting, preset: str, scale: Probing) -> list[d
     ValueError
         If the setting does not take the backbone or does not have a domain.
     """
-    check_choice(f"backbone of setting {setting.name}", scale.backbone, setting.backbones)
+    setting.check_backbone(scale.backbone)
     for domain in scale.domains:
         check_domain(f"setting {setting.name}", domain, setting.domains)
     return [

@@ -20,6 +20,7 @@ from taskhead.tasks import (
     folder_task,
 )
 
+IMAGENET_BACKBONES = ("resnet50", "squeezenet1_1")  # those of the presets
 PACS_DOMAINS = ("art_painting", "cartoon", "photo", "sketch")
 
 
@@ -36,12 +37,12 @@ class Setting:
 class NetworkSetting(Setting):
     """A setting of real images: task, fitting backbones, and rates with a reason.
 
-    `named_backbones` fit, and with `any_torchvision` all of torchvision's. `augment` names an
+    `backbones` fit, and with `any_torchvision` all of torchvision's. `augment` names an
     augmentation of the finetuning images. `data` labels the folder of the open setting; every other
     setting knows its own data and has "-".
     """
 
-    named_backbones: Sequence[str]
+    backbones: Sequence[str]
     load_task: Callable[[Draw], Task]
     hp_lr: float
     ft_lr: float
@@ -55,10 +56,13 @@ class NetworkSetting(Setting):
     weights: str = "DEFAULT"
     any_torchvision: bool = False
 
-    @property
-    def backbones(self) -> tuple[str, ...]:
-        """Names of the backbones that fit."""
-        return (*self.named_backbones, *(torchvision_names() if self.any_torchvision else ()))
+    def check_backbone(self, name: str) -> None:
+        """Raise `ValueError` unless this backbone fits; the message lists those that do."""
+        if name not in self.backbones:  # torchvision takes more than a second to name its own
+            others = torchvision_names() if self.any_torchvision else ()
+            check_choice(
+                f"backbone of setting {self.name}", name, dict.fromkeys([*self.backbones, *others])
+            )
 
 
 TOY = Setting(
@@ -78,7 +82,7 @@ DIGITS = NetworkSetting(
     description="small convolutional network pretrained on handwritten digits 0-4, "
     "finetuned on few images of 5-9",
     needs="no download (images come with scikit-learn), no GPU",
-    named_backbones=("small_convnet",),
+    backbones=("small_convnet",),
     load_task=partial(digits_task, classes=range(5, 10)),
     hp_lr=0.05,
     ft_lr=0.01,
@@ -91,7 +95,7 @@ CIFAR10_TO_CIFAR100 = NetworkSetting(
     name="cifar10-to-cifar100",
     description="CIFAR-10 network, finetuned on few images of each class of CIFAR-100",
     needs="CIFAR-100 and a CIFAR-10 checkpoint, both downloaded",
-    named_backbones=CIFAR_BACKBONES,
+    backbones=CIFAR_BACKBONES,
     load_task=partial(dataset_task, "cifar100"),
     hp_lr=0.03,
     ft_lr=0.01,
@@ -110,7 +114,7 @@ IMAGENET_TO_CIFAR10 = NetworkSetting(
     name="imagenet-to-cifar10",
     description="ImageNet network, finetuned on few enlarged images of each class of CIFAR-10",
     needs="CIFAR-10 and an ImageNet checkpoint, both downloaded",
-    named_backbones=(),
+    backbones=IMAGENET_BACKBONES,
     any_torchvision=True,
     load_task=partial(dataset_task, "cifar10"),
     hp_lr=1e-4,
@@ -147,7 +151,7 @@ IMAGEFOLDER = replace(
     name="imagefolder",
     description="a network of your choice, finetuned on a folder of your own images",
     needs="a folder DIR/CLASS/*, DIR/train/CLASS/* or DIR/DOMAIN/CLASS/*, given with --data",
-    named_backbones=CIFAR_BACKBONES,
+    backbones=(*CIFAR_BACKBONES, *IMAGENET_BACKBONES),
 )
 
 SETTINGS: dict[str, Setting] = {
