@@ -99,8 +99,8 @@ class StackedHeads(nn.Module):
 
     @torch.no_grad()
     def unstack(self) -> list[nn.Module]:
-        """Return the H heads as they stand, as modules of their own."""
-        heads = copy.deepcopy(self._heads)
+        """Return the H heads as they stand, as modules of their own on the same device."""
+        heads = [copy.deepcopy(head).to(self.biases[0]) for head in self._heads]
         for depth, (weights, biases) in enumerate(zip(self.weights, self.biases, strict=True)):
             for head, weight, bias in zip(heads, weights, biases, strict=True):
                 layer = head[2 * depth]  # pyright: ignore[reportIndexIssue]
