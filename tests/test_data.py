@@ -8,7 +8,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskhead.data import LabelledImages, Task, data_root, load_digits, shuffled_batches, split
+from taskhead.data import (
+    LabelledImages,
+    Task,
+    data_root,
+    forward_batches,
+    load_digits,
+    shuffled_batches,
+    split,
+)
 
 SIZES = {"n_classes": 3, "train_per_class": 2, "val_per_class": 3}
 
@@ -119,3 +127,11 @@ def test_data_root_is_the_one_given(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 def test_images_and_labels_must_agree_in_number():
     with pytest.raises(ValueError, match="3 images but 2 labels"):
         LabelledImages(torch.zeros(3, 1, 8, 8), torch.zeros(2, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(("size", "expected"), [(8, 1024), (32, 256), (96, 28), (1024, 1)])
+def test_forward_batches_hold_the_images_in_order_and_fewer_large_ones(size: int, expected: int):
+    images = torch.arange(3.0)[:, None, None, None].expand(3, 1, size, size)
+    assert torch.equal(torch.cat(forward_batches(images)), images)
+    many = images[:1].expand(1025, 1, size, size)
+    assert len(forward_batches(many)[0]) == expected

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from taskhead.checkpoints import find_weights, load_checkpoint
 from taskhead.checks import check_choice
-from taskhead.data import data_root
+from taskhead.data import data_root, forward_batches
 from taskhead.resnets import CifarResNet, resnet18_cifar_stem
 
 if TYPE_CHECKING:
@@ -153,14 +153,14 @@ def fingerprint(backbone: nn.Module) -> str:
 
 
 @torch.no_grad()
-def extract_features(backbone: nn.Module, images: Tensor, *, batch_size: int = 256) -> Tensor:
+def extract_features(backbone: nn.Module, images: Tensor) -> Tensor:
     """Return features (N, h) of images (N, C, H, W) in eval mode, without gradients.
 
     The training mode of every module is restored afterwards.
     """
     training = [module for module in backbone.modules() if module.training]
     backbone.eval()
-    features = torch.cat([backbone(batch) for batch in images.split(batch_size)])
+    features = torch.cat([backbone(batch) for batch in forward_batches(images)])
     for module in training:
         module.training = True
     return features

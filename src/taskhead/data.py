@@ -140,6 +140,16 @@ def split(
     return Task(train, val, rest if test is None else test, n_classes)
 
 
+def forward_batches(images: Tensor) -> tuple[Tensor, ...]:
+    """Cut images (N, C, H, W) into batches for a forward pass without gradients.
+
+    On the CPU a batch has about 2^18 pixels, whose activations stay close to the caches; on other
+    devices 2^25. It is at most 1024 images.
+    """
+    pixels = 2**18 if images.device.type == "cpu" else 2**25
+    return images.split(min(max(pixels // images[0, 0].numel(), 1), 1024))
+
+
 def shuffled_batches(
     n: int, batch_size: int, generator: torch.Generator, device: torch.device | str
 ) -> tuple[Tensor, ...]:

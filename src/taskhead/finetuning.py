@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from taskhead.checks import check_choice, check_samples, check_training_set
-from taskhead.data import LabelledImages, Task, shuffled_batches
+from taskhead.data import LabelledImages, Task, forward_batches, shuffled_batches
 from taskhead.energy import accuracy
 from taskhead.folding import folded_batchnorm
 
@@ -177,12 +177,10 @@ def finetune(
 
 
 @torch.no_grad()
-def evaluate(
-    network: nn.Module, data: LabelledImages, *, batch_size: int = 1024
-) -> tuple[float, float]:
+def evaluate(network: nn.Module, data: LabelledImages) -> tuple[float, float]:
     """Return accuracy in [0, 1] and mean cross-entropy of a network in eval mode on a split."""
     network.eval()
-    logits = torch.cat([network(batch) for batch in data.images.split(batch_size)])
+    logits = torch.cat([network(batch) for batch in forward_batches(data.images)])
     return accuracy(logits, data.labels), float(cross_entropy(logits, data.labels))
 
 
