@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import version
+from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -77,6 +79,17 @@ def peak_flops(device: torch.device) -> float:
     size = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(size, size, device=device) for _ in range(2))
     return 2 * size**3 / min(alternate({"product": lambda: a @ b}, 8)["product"])
+
+
+def bandwidth(size: int) -> float:
+    """Measure the bytes a second that one core reads and writes in arrays of this many bytes."""
+    arrays = [np.zeros(size // 8) for _ in range(16)]
+
+    def copy() -> None:
+        for source, target in pairwise(arrays):
+            np.copyto(target, source)
+
+    return 2 * size * (len(arrays) - 1) / min(alternate({"copy": copy}, 20)["copy"])
 
 
 def machine(device: torch.device) -> dict[str, str]:

@@ -5,13 +5,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
+from scipy import integrate
 
 from benchmarks.baseline import descend
-from benchmarks.measure import alternate, seconds
+from benchmarks.measure import alternate, bandwidth, seconds
 from benchmarks.scales import Scale, Work
 from taskhead import toys
 from taskhead.parallel import one_thread
@@ -19,6 +23,7 @@ from taskhead.presets import load_preset
 
 REPOSITORY = Path(__file__).parents[1]
 WIDTH = 40
+ARRAYS = 8.5  # of DOP853 for each evaluation: state, slope, and 6.5 earlier slopes on average
 RATES = (0.1, 0.03, 0.01, 0.003, 0.001)
 LIBRARY = "adaptation, backbones, data, finetuning, heads, probing"
 
@@ -32,7 +37,7 @@ def toy_grid(scale: Scale, preset: str, device: torch.device) -> Work:
     def ours() -> list[dict]:
         return [dict(row) for rows in toys.compute_toy_linear(runs) for row in rows]
 
-    rows = ours()
+    rows, evaluations = _count_evaluations(ours)
     residual = max(row["final_residual"] for row in rows)
 
     def theirs(lr: float) -> list[float]:
@@ -59,6 +64,7 @@ def toy_grid(scale: Scale, preset: str, device: torch.device) -> Work:
         with np.errstate(all="ignore"):
             return float(np.abs(np.array(theirs(lr)) / exact - 1)[moving].max())
 
+    state = 8 * len(runs) * (toys.N_SAMPLES + 1) ** 2  # bytes of all runs
     lr, difference = next((lr, off) for lr in RATES if (off := error(lr)) <= 0.01)
     with one_thread():
         times = alternate({"theirs": lambda: theirs(lr), "ours": ours}, scale.repetitions)
@@ -68,10 +74,12 @@ def toy_grid(scale: Scale, preset: str, device: torch.device) -> Work:
         least=50,
         baseline=[len(runs) / len(chosen) * t for t in times["theirs"]],
         ours=times["ours"],
+        floor=evaluations * ARRAYS * state / bandwidth(state),
         difference=difference,
         how=f"baseline: NumPy loops on {len(chosen)} of {len(runs)} runs, to a residual of "
         f"{residual:.0e}, at rate {lr:g}, the largest of {', '.join(f'{r:g}' for r in RATES)} "
-        "whose distances are within 1 percent everywhere; one thread",
+        "whose distances are within 1 percent everywhere; one thread; floor: bytes of "
+        f"{evaluations} evaluations of the flow over the measured bandwidth",
     )
 
 
@@ -112,6 +120,19 @@ def book(scale: Scale, preset: str, device: torch.device) -> Work:
         ours=times,
         how="executes the notebooks and builds the strict book",
     )
+
+
+def _count_evaluations(solve: Callable[[], list[dict]]) -> tuple[list[dict], int]:
+    """Return what a call returns, and how often it evaluated the flow."""
+    solve_ivp, counts = integrate.solve_ivp, []
+
+    def counting(*arguments: Any, **options: Any) -> Any:
+        solution = solve_ivp(*arguments, **options)
+        counts.append(solution.nfev)
+        return solution
+
+    with mock.patch.object(integrate, "solve_ivp", counting):
+        return solve(), sum(counts)
 
 
 def _python(*arguments: str, cwd: Path | None = None) -> None:
