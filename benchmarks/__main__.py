@@ -14,6 +14,7 @@ from pathlib import Path
 
 from benchmarks import networks, others
 from benchmarks.costs import recorded_costs
+from benchmarks.levers import levers
 from benchmarks.measure import machine
 from benchmarks.report import render, summary
 from benchmarks.scales import SCALES
@@ -54,6 +55,7 @@ def main() -> None:
         print(f"measuring {name}", file=sys.stderr)
         report["works"].append(summary(WORKS[name](scale, options.preset, device)))
     report["scaling"] = scaling(points=2 if scale.made else 5, device=device)
+    report["levers"] = levers(repetitions=scale.repetitions + 2, device=device)
     report["recorded"] = [] if scale.made else recorded_costs(scale, options.preset, device)
     print(render(report))
     if options.json:

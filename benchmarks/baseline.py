@@ -6,7 +6,7 @@ gives z_0. Optimiser, rates, splits, batch order of probing and BatchNorm policy
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader, Dataset, RandomSampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision import transforms
 
 from taskhead.adaptation import Adaptation, measure
@@ -61,6 +61,19 @@ class Images(Dataset):
         return self.transform(Image.fromarray(self.array[index])), self.labels[index]
 
 
+class Shuffled(Sampler[int]):
+    """The library's batch order: RandomSampler would draw a second permutation every epoch."""
+
+    def __init__(self, length: int, seed: int) -> None:
+        self.length, self.generator = length, torch.Generator().manual_seed(seed)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(torch.randperm(self.length, generator=self.generator).tolist())
+
+
 class Baseline:
     """One task and one pretrained network under a recipe and a variant, on one device."""
 
@@ -87,11 +100,10 @@ class Baseline:
         )
 
     def loader(self, images: Images, *, shuffle: bool = False) -> DataLoader:
-        generator = torch.Generator().manual_seed(self.recipe.seed)
         return DataLoader(
             images,
             batch_size=self.recipe.batch_size,
-            sampler=RandomSampler(images, generator=generator) if shuffle else None,
+            sampler=Shuffled(len(images), self.recipe.seed) if shuffle else None,
             num_workers=self.recipe.workers,
             persistent_workers=self.recipe.workers > 0,
             pin_memory=self.device.type == "cuda",

@@ -80,6 +80,17 @@ def scaling_table(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def levers_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return how many times faster each lever makes its work in Markdown."""
+    return _markdown(
+        ["lever", "measured on", "times faster", ""],
+        [
+            [row["lever"], row["work"], f"{row['without'] / row['with']:.2f}", row["verdict"]]
+            for row in rows
+        ],
+    )
+
+
 def costs_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return what each recorded sweep took and would have taken in Markdown."""
     return _markdown(
@@ -106,8 +117,9 @@ def provenance(report: Mapping[str, Any]) -> str:
 def render(report: Mapping[str, Any]) -> str:
     """Return the whole report in Markdown."""
     parts = [provenance(report), table(report["works"]), notes(report["works"])]
-    parts += [scaling_table(report["scaling"]), costs_table(report["recorded"])]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    parts += [scaling_table(report["scaling"]), levers_table(report["levers"])]
+    parts += [costs_table(report["recorded"])] if report["recorded"] else []
+    return "\n\n".join(parts) + "\n"
 
 
 def _seconds(value: float | None) -> str:

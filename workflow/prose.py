@@ -44,6 +44,7 @@ def benchmark_tables(measured: dict) -> dict[str, str]:
         "benchmark_table": report.table(measured["works"]),
         "benchmark_notes": report.notes(measured["works"]),
         "benchmark_scaling": report.scaling_table(measured["scaling"]),
+        "benchmark_levers": report.levers_table(measured["levers"]),
         "benchmark_costs": report.costs_table(measured["recorded"]),
     }
 

@@ -198,7 +198,8 @@ def run(
     records.load_provenance(path)  # damaged, it must not cost the rows computed below
     pending = plan if recompute else records.missing_keys(plan, table, kind.key)
     if pending:
-        session = records.describe_session(preset, scale.model_dump(), torch_device)
+        with one_thread():  # as every run has
+            session = records.describe_session(preset, scale.model_dump(), torch_device)
         others = records.select(table, plan, kind.key)
         work = partial(_compute_and_store, study, described, torch_device, others, path, session)
         with tqdm(total=len(pending), desc=f"{study} {setting}", unit="run") as progress:
