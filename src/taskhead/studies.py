@@ -49,6 +49,20 @@ _PROBING_OPTIONS = [
     "hp_lr",
 ]
 _BATCHNORM_SETTINGS = ["digits", "cifar10-to-cifar100", "cifar10-to-stl10"]
+
+
+def _sweep(plan: Callable[[Any, str, Any], list[dict[str, Any]]], *options: str) -> Study:
+    """Return a study whose rows are those of the energy sweep."""
+    return Study(
+        columns=sweeps.ENERGY_SWEEP_COLUMNS,
+        key=runs.FINETUNING_KEY,
+        settings=_NETWORK_SETTINGS,
+        plan=plan,
+        compute=sweeps.compute_energy_sweep,
+        options=[*_PROBING_OPTIONS, *options],
+    )
+
+
 STUDIES = {
     "toy_linear": Study(
         columns=toys.TOY_LINEAR_COLUMNS,
@@ -66,30 +80,9 @@ STUDIES = {
         compute=lambda setting, runs, device: toys.compute_lazy_limit(runs),
         together=["energy", "seed"],
     ),
-    "energy_sweep": Study(
-        columns=sweeps.ENERGY_SWEEP_COLUMNS,
-        key=runs.FINETUNING_KEY,
-        settings=_NETWORK_SETTINGS,
-        plan=runs.plan_finetuning,
-        compute=sweeps.compute_energy_sweep,
-        options=[*_PROBING_OPTIONS, "ft_lr"],
-    ),
-    "rate_search": Study(
-        columns=sweeps.ENERGY_SWEEP_COLUMNS,
-        key=runs.FINETUNING_KEY,
-        settings=_NETWORK_SETTINGS,
-        plan=sweeps.plan_rate_search,
-        compute=sweeps.compute_energy_sweep,
-        options=_PROBING_OPTIONS,
-    ),
-    "length_search": Study(
-        columns=sweeps.ENERGY_SWEEP_COLUMNS,
-        key=runs.FINETUNING_KEY,
-        settings=_NETWORK_SETTINGS,
-        plan=sweeps.plan_length_search,
-        compute=sweeps.compute_energy_sweep,
-        options=[*_PROBING_OPTIONS, "ft_lr"],
-    ),
+    "energy_sweep": _sweep(runs.plan_finetuning, "ft_lr"),
+    "rate_search": _sweep(sweeps.plan_rate_search),
+    "length_search": _sweep(sweeps.plan_length_search, "ft_lr"),
     "feature_geometry": Study(
         columns=geometry.FEATURE_GEOMETRY_COLUMNS,
         key=geometry.FEATURE_GEOMETRY_KEY,
