@@ -53,7 +53,7 @@ SCALES = {
     "smoke": Scale(
         made=True,
         repetitions=1,
-        hp_per_class=8,
+        hp_per_class=15,  # more than one batch, so that its order matters
         hp_taus=(0, 1, 4),
         head_epochs=1,
         ft_per_class=4,
