@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from taskhead import parallel, studies
+from taskhead.data import one_process
 from taskhead.parallel import cores, one_thread, spread
 from taskhead.records import Row
 
@@ -44,16 +45,16 @@ def test_every_run_is_computed_once_and_units_stay_together(tmp_path: Path, toge
     who = pids(tmp_path)
     assert set(who) == {(run["seed"], run["tau"]) for run in RUNS}
     assert who[0, 0] == os.getpid()
-    assert len(set(who.values()) - {os.getpid()}) == 2
+    assert len(set(who.values())) == 2
     if together:
         assert all(len({who[seed, tau] for tau in range(4)}) == 1 for seed in range(3))
 
 
-@pytest.mark.parametrize(("worth_s", "helpers"), [(-1.0, True), (1e9, False)])
-def test_processes_start_only_where_the_work_is_worth_it(
-    tmp_path: Path, monkeypatch, worth_s: float, helpers: bool
+@pytest.mark.parametrize(("patience_s", "helpers"), [(1e-9, True), (1e9, False)])
+def test_helpers_start_only_where_the_work_is_worth_it(
+    tmp_path: Path, monkeypatch, patience_s: float, helpers: bool
 ):
-    monkeypatch.setattr(parallel, "WORTH_S", worth_s)
+    monkeypatch.setattr(parallel, "PATIENCE_S", patience_s)
     monkeypatch.setattr(parallel, "cores", lambda: 2)
     for _ in spread(partial(write_pid, tmp_path), RUNS, together=(), workers=None):
         pass
@@ -72,6 +73,20 @@ def test_table_does_not_depend_on_the_number_of_workers(tmp_path: Path):
         studies.run("energy_sweep", results=results, workers=workers, **sweep)
         tables.append(pd.read_csv(results / "energy_sweep" / "digits.csv").drop(columns="wall_s"))
     pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
+def test_two_processes_pretrain_the_backbone_once(tmp_path: Path, monkeypatch, capfd):
+    monkeypatch.setenv("TASKHEAD_DATA", str(tmp_path / "data"))
+    sweep = {"setting": "digits", "preset": "smoke", "device": "cpu"}
+    studies.run("energy_sweep", results=tmp_path, workers=2, **sweep)
+    assert capfd.readouterr().err.count("pretraining small_convnet once") == 1
+
+
+def test_read_only_data_folder_is_taken_to_be_complete(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("TASKHEAD_DATA", str(tmp_path))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with one_process("cifar10"):
+        assert not list(tmp_path.iterdir())
 
 
 def test_number_of_workers_below_one_is_refused(tmp_path: Path):

@@ -1,11 +1,13 @@
 """Images and labels as tensors resident on one device, and seeded splits without overlap."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from platformdirs import user_cache_path
 from torch import Tensor
 
@@ -74,6 +76,18 @@ def data_root() -> Path:
     """Return the folder of data and checkpoints: $TASKHEAD_DATA, or one in the user's cache."""
     given = os.environ.get("TASKHEAD_DATA")
     return Path(given) if given else user_cache_path("taskhead")
+
+
+@contextmanager
+def one_process(name: str) -> Iterator[None]:
+    """Let other processes wait while this one puts what is called `name` in the data folder.
+
+    A folder that cannot be written to is taken to be complete.
+    """
+    folder = data_root()
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f"{name}.lock") if os.access(folder, os.W_OK) else nullcontext():
+        yield
 
 
 def load_digits(classes: range) -> LabelledImages:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from taskhead.checks import check_choice
-from taskhead.data import LabelledImages, data_root
+from taskhead.data import LabelledImages, data_root, one_process
 
 if TYPE_CHECKING:
     from torchvision.datasets import VisionDataset
@@ -162,7 +162,8 @@ def image_files(folder: Path) -> list[Path]:
 def _download(name: str, root: str, part: bool | str) -> "VisionDataset":
     from torchvision import datasets
 
-    return getattr(datasets, name)(root, part, download=True)
+    with one_process(name):
+        return getattr(datasets, name)(root, part, download=True)
 
 
 def _open(path: Path) -> Image.Image:

@@ -25,7 +25,7 @@ from taskhead.backbones import (
 )
 from taskhead.checkpoints import load_checkpoint
 from taskhead.checks import check_choice
-from taskhead.data import Task, data_root
+from taskhead.data import Task, data_root, one_process
 from taskhead.finetuning import FinetuneResult, finetune
 from taskhead.heads import make_head
 from taskhead.records import Row
@@ -213,15 +213,19 @@ def checkpoint_path(name: str) -> Path:
 
 
 def _from_recipe(name: str, weights: str, device: torch.device | str) -> nn.Module:
-    backbone = RECIPES[name].build()
+    recipe = RECIPES[name]
+    backbone = recipe.build()
     given, cached = _local_file(name, weights), checkpoint_path(name)
     if given:
         load_checkpoint(backbone, given)
         return backbone
-    if not cached.exists():
-        recipe = RECIPES[name]
-        print(f"pretraining {name} once: {recipe.source}, {recipe.epochs} epochs", file=sys.stderr)
-        store(pretrain(RECIPES[name], device), cached)
+    with one_process(name):
+        if not cached.exists():
+            recipe = RECIPES[name]
+            print(
+                f"pretraining {name} once: {recipe.source}, {recipe.epochs} epochs", file=sys.stderr
+            )
+            store(pretrain(recipe, device), cached)
     try:
         load_checkpoint(backbone, cached)
     except ValueError as error:
