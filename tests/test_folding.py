@@ -74,6 +74,14 @@ def test_every_pair_is_folded_unless_the_convolution_feeds_another_layer(name: s
         assert sum("forward" in vars(layer) for layer in norms) == pairs
 
 
+def test_network_without_output_is_not_folded():
+    network = nn.Sequential(warm(Forked(), noise(3, 8)), nn.Conv2d(4, 2, 1))
+    for parameter in network[1].parameters():
+        nn.init.zeros_(parameter)
+    with folded_batchnorm(network, noise(3, 8)):
+        assert "forward" not in vars(network[0].norm)
+
+
 def test_network_is_as_before_afterwards_whatever_happens():
     network = warm(small_convnet(), noise(1, 8))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}

@@ -1,11 +1,16 @@
 """Runs spread over processes: one table whoever computes them, and faults that come through."""
 
 import os
-from collections.abc import Iterator, Sequence
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 import torch
 
@@ -23,11 +28,17 @@ def write_pid(folder: Path, runs: Sequence[Row]) -> Iterator[None]:
         yield
 
 
-def fail(runs: Sequence[Row]) -> Iterator[None]:
+def fail(seed: int, runs: Sequence[Row]) -> Iterator[None]:
     for run in runs:
-        if run["seed"] == 2:
-            raise FloatingPointError("seed 2 diverged")
+        if run["seed"] == seed:
+            raise FloatingPointError(f"seed {seed} diverged")
         yield
+
+
+def be_killed(parent: int, runs: Sequence[Row]) -> Iterator[None]:
+    if os.getpid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+    yield
 
 
 def pids(folder: Path) -> dict[tuple[int, int], int]:
@@ -61,9 +72,46 @@ def test_helpers_start_only_where_the_work_is_worth_it(
     assert bool(set(pids(tmp_path).values()) - {os.getpid()}) == helpers
 
 
-def test_error_of_a_process_comes_through():
-    with pytest.raises(FloatingPointError, match="seed 2 diverged"):
-        list(spread(fail, RUNS, together=("tau",), workers=2))
+@pytest.mark.parametrize("seed", [1, 2], ids=["helper", "main"])
+def test_error_of_any_process_comes_through(seed: int):
+    with pytest.raises(FloatingPointError, match=f"seed {seed} diverged"):
+        list(spread(partial(fail, seed), RUNS, together=("tau",), workers=2))
+
+
+def test_killed_helper_is_reported_with_what_to_do():
+    with pytest.raises(ChildProcessError, match="continue with fewer workers"):
+        list(spread(partial(be_killed, os.getpid()), RUNS, together=(), workers=2))
+
+
+def test_helpers_end_with_their_parent(tmp_path: Path):
+    script = """
+import os, sys, time
+from pathlib import Path
+from taskhead.parallel import spread
+
+def work(runs):
+    Path(sys.argv[1], str(os.getpid())).touch()
+    time.sleep(600)
+    yield
+
+list(spread(work, [{"seed": 0}, {"seed": 1}], together=(), workers=2))
+"""
+    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
+    try:
+        wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
+        (helper,) = {int(file.name) for file in tmp_path.iterdir()} - {parent.pid}
+        assert psutil.pid_exists(helper)
+    finally:
+        parent.kill()
+        parent.wait()
+    wait_until(lambda: not psutil.pid_exists(helper))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_table_does_not_depend_on_the_number_of_workers(tmp_path: Path):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from taskhead.checkpoints import find_weights, load_checkpoint
 from taskhead.checks import check_choice
-from taskhead.data import data_root, forward_batches
+from taskhead.data import data_root, forward_batches, one_process
 from taskhead.resnets import CifarResNet, resnet18_cifar_stem
 
 if TYPE_CHECKING:
@@ -168,13 +168,14 @@ def extract_features(backbone: nn.Module, images: Tensor) -> Tensor:
 
 def _download(file: str) -> Path:
     folder = data_root() / "weights"
-    torch.hub.load_state_dict_from_url(
-        f"{_CIFAR_ADDRESS}/{file}",
-        model_dir=str(folder),
-        map_location="cpu",
-        check_hash=True,
-        weights_only=True,
-    )
+    with one_process("weights"):
+        torch.hub.load_state_dict_from_url(
+            f"{_CIFAR_ADDRESS}/{file}",
+            model_dir=str(folder),
+            map_location="cpu",
+            check_hash=True,
+            weights_only=True,
+        )
     return folder / file
 
 
@@ -184,7 +185,8 @@ def _download_model(name: str, weights: "WeightsEnum") -> nn.Module:
     before = torch.hub.get_dir()
     torch.hub.set_dir(str(data_root() / "torch"))
     try:
-        return models.get_model(name, weights=weights)
+        with one_process("weights"):
+            return models.get_model(name, weights=weights)
     finally:
         torch.hub.set_dir(before)
 

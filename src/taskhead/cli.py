@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from taskhead import presets, settings, studies
+from taskhead import parallel, presets, settings, studies
 from taskhead.parameters import execute_notebook
 
 _OPTIONS = {
@@ -44,6 +44,7 @@ def _list_settings(_: argparse.Namespace) -> None:
 
 
 def _run_study(arguments: argparse.Namespace) -> None:
+    parallel.keep_freed_memory()
     table = studies.run(
         arguments.study,
         setting=arguments.setting,

@@ -51,7 +51,6 @@ class FinetuneResult:
     test_loss: float
 
 
-@torch.random.fork_rng()
 def finetune(
     backbone: nn.Module,
     head: nn.Module,
@@ -128,13 +127,13 @@ def finetune(
     n_steps = epochs * math.ceil(len(task.train) / batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, n_steps)
     generator = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)
 
     history: list[Epoch] = []
     best_rank, best_epoch, best_state = (-math.inf, -math.inf), 0, {}
     few = task.val.images[:2]
-    fold = folded_batchnorm(network.eval(), few) if bn_mode == "eval" else nullcontext()
-    with fold:
+    fold = folded_batchnorm(network.eval()[0], few) if bn_mode == "eval" else nullcontext()
+    with fold, torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
         for epoch in range(1, epochs + 1):
             _set_train_mode(network, bn_mode)
             total = torch.zeros((), device=device)

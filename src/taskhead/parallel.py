@@ -5,19 +5,22 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, wait
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from itertools import chain, groupby
-from threading import Timer
+from threading import Event, Thread
 
+import psutil
 import torch
-from loky import ProcessPoolExecutor
+from loky import ProcessPoolExecutor, cpu_count
+from loky.process_executor import TerminatedWorkerError
 from threadpoolctl import threadpool_limits
 
 from taskhead.records import Row
 
 Work = Callable[[Sequence[Row]], Iterator[None]]
 PATIENCE_S = 3.0  # about what a process takes to start and to load its images
+PROCESS_BYTES = 2**30  # about what a process takes with images of 96 pixels
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
@@ -26,9 +29,9 @@ def spread(
 ) -> Iterator[None]:
     """Do the work of all runs and yield whenever some more may have been done.
 
-    The runs are dealt in turn to this process and to helpers. On the CPU processes with one thread
-    each are as fast as one with many for images of 32 pixels and faster for smaller ones; as every
-    run has one thread, its result does not depend on the number of workers.
+    The runs are dealt in turn to this process and to helpers, each of which prepares for itself
+    what neighbours share. As every run has one thread, its result does not depend on the number of
+    workers.
 
     Parameters
     ----------
@@ -39,48 +42,44 @@ def spread(
     together
         Columns of a run; runs that are alike in all others form a unit that one process computes.
     workers
-        Number of processes, at least 1; None takes one for each core, but starts no helper before
-        the work has taken `PATIENCE_S` seconds, or after this process's share says that the others
-        take less.
+        Number of processes, at least 1; None takes one for each core, but no more than there is
+        free memory for, and starts no helper if all is done within about `PATIENCE_S` seconds.
+
+    Raises
+    ------
+    ChildProcessError
+        If a helper was killed. What other processes raise is raised here, too.
     """
     groups = groupby(runs, lambda run: {**run, **dict.fromkeys(together)})
     units = [list(unit) for _, unit in groups]
-    count = min(workers or cores(), len(units))
+    most = max(1, psutil.virtual_memory().available // PROCESS_BYTES)
+    count = min(workers or min(cores(), most), len(units))
     own, *others = (list(chain(*units[i::count])) for i in range(count))
-    _keep_freed_memory()
     if not others:
         yield from work(own)
         return
-
-    helpers: list[Future] = []
-    patience, start = 0.0 if workers else PATIENCE_S, time.perf_counter()
-    with ExitStack() as stack:
-
-        def start_helpers() -> None:
-            pool = ProcessPoolExecutor(len(others), timeout=60)
-            stack.callback(pool.shutdown, kill_workers=True)
-            helpers.extend([pool.submit(_exhaust, work, hand, os.getpid()) for hand in others])
-
-        timer = Timer(patience, start_helpers)
-        stack.callback(_stop, timer)
-        timer.start()
-        for _ in work(own):
-            _raise_errors(helpers)
-            yield
-        _stop(timer)
-        if not helpers and (time.perf_counter() - start) * len(others) > patience:
-            start_helpers()
-        if not helpers:
-            yield from work(list(chain(*others)))
-        while wait(helpers, timeout=1).not_done:
-            _raise_errors(helpers)
-            yield
-        _raise_errors(helpers)
+    patience, start, stop = 0.0 if workers else PATIENCE_S, time.perf_counter(), Event()
+    with ThreadPoolExecutor(1) as thread:
+        helping = thread.submit(_help, work, others, patience, stop)
+        try:
+            for _ in work(own):
+                if helping.done():
+                    helping.result()
+                yield
+            if (time.perf_counter() - start) * len(others) <= patience:
+                stop.set()
+            while wait([helping], timeout=1).not_done:
+                yield
+            if not helping.result():
+                rest = (unit for i, unit in enumerate(units) if i % count)
+                yield from work(list(chain(*rest)))
+        finally:
+            stop.set()
 
 
 def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of cores that this process may use; affinity and containers limit it."""
+    return cpu_count()
 
 
 @contextmanager
@@ -95,28 +94,48 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _exhaust(work: Work, runs: Sequence[Row], parent: int) -> None:
-    """Do the work until it is done or the parent has been killed."""
-    _keep_freed_memory()
-    for _ in work(runs):
-        if os.getppid() != parent:
-            return
+def keep_freed_memory() -> None:
+    """Have this process keep freed memory, as finetuning asks for the same sizes in every step.
 
-
-def _stop(timer: Timer) -> None:
-    timer.cancel()
-    timer.join()
-
-
-def _raise_errors(helpers: Sequence[Future]) -> None:
-    for helper in helpers:
-        if helper.done():
-            helper.result()
-
-
-def _keep_freed_memory() -> None:
-    """Have this process keep freed memory: finetuning asks for the same sizes in every step."""
+    With glibc the process then never hands memory back, so this is for processes that do nothing
+    else; other systems' allocators are left as they are.
+    """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(_M_TRIM_THRESHOLD, -1)
         libc.mallopt(_M_MMAP_MAX, 0)
+
+
+def _help(work: Work, hands: Sequence[Sequence[Row]], patience: float, stop: Event) -> bool:
+    """Have a process for each hand do its work after `patience` seconds; False if stopped."""
+    if stop.wait(patience):
+        return False
+    pool = ProcessPoolExecutor(len(hands), timeout=60)
+    try:
+        pending = {pool.submit(_exhaust, work, hand, os.getpid()) for hand in hands}
+        while pending and not stop.is_set():
+            finished, pending = wait(pending, timeout=1)
+            for future in finished:
+                future.result()
+    except TerminatedWorkerError:
+        raise ChildProcessError(
+            f"one of {len(hands)} helper processes was killed, most likely for want of memory; "
+            "finished runs are kept; continue with fewer workers"
+        ) from None
+    finally:
+        pool.shutdown(kill_workers=True)
+    return not pending
+
+
+def _exhaust(work: Work, runs: Sequence[Row], parent: int) -> None:
+    """Do the work in a helper, which ends with its parent."""
+    keep_freed_memory()
+    Thread(target=_end_with, args=[parent], daemon=True).start()
+    for _ in work(runs):
+        pass
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

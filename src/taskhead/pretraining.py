@@ -221,7 +221,6 @@ def _from_recipe(name: str, weights: str, device: torch.device | str) -> nn.Modu
         return backbone
     with one_process(name):
         if not cached.exists():
-            recipe = RECIPES[name]
             print(
                 f"pretraining {name} once: {recipe.source}, {recipe.epochs} epochs", file=sys.stderr
             )

@@ -82,9 +82,10 @@ def append(
         table = pd.concat([load(path, columns), new]) if path.exists() else new
         table = table.drop_duplicates(list(key), keep="last").sort_values(list(key))
         sessions = _count_rows(load_provenance(path), session, len(rows))
-        _replace(path, table[list(columns)].to_csv(index=False, lineterminator="\n"))
+        # A process killed between the two leaves a count too high, not rows without a session.
         provenance = json.dumps({"sessions": sessions}, indent=1) + "\n"
         _replace(path.with_suffix(".json"), provenance)
+        _replace(path, table[list(columns)].to_csv(index=False, lineterminator="\n"))
 
 
 def load_provenance(path: Path) -> list[dict[str, Any]]:
