@@ -40,10 +40,10 @@ class Recipe:
     ft_lr: float
     mean: Sequence[float]
     std: Sequence[float]
+    workers: int
     batch_size: int = 128
     weight_decay: float = 5e-4
     augment: bool = True
-    workers: int = 2
     seed: int = 0
 
 

@@ -1,8 +1,8 @@
 """What each lever brings by itself: seconds with it against seconds without it."""
 
-import statistics
+import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from typing import Any
 from unittest import mock
@@ -16,7 +16,7 @@ from torchvision import models
 from benchmarks.measure import Times, alternate, seconds
 from taskhead.data import forward_batches
 from taskhead.folding import folded_batchnorm
-from taskhead.parallel import cores, one_thread
+from taskhead.parallel import cores, keep_freed_memory, one_thread
 from taskhead.resnets import CifarResNet
 
 BATCH, STEPS = 32, 10
@@ -25,11 +25,9 @@ BATCH, STEPS = 32, 10
 def levers(*, repetitions: int, device: torch.device) -> list[dict[str, Any]]:
     """Measure the levers on steps of ResNet-20 and on forward passes, with one thread each."""
     with one_thread():
-        plain = _steps(device, memory_format=torch.contiguous_format)
-        last = _steps(device)
         variants = {
-            "plain": plain,
-            "channels_last": last,
+            "plain": _steps(device, memory_format=torch.contiguous_format),
+            "channels_last": _steps(device),
             "folded": _steps(device, fold=True),
             "fused": _steps(device, fused=True),
             "compiled": _steps(device, compiled=True),
@@ -38,31 +36,24 @@ def levers(*, repetitions: int, device: torch.device) -> list[dict[str, Any]]:
             compilation = seconds(partial(variants["compiled"], 1))
         calls = {name: partial(call, STEPS) for name, call in variants.items()}
         alternate(calls, 1)  # warm up
-        step = _medians(alternate(calls, repetitions))
-        forward = _medians(alternate(_forwards(device), repetitions))
+        step = alternate(calls, repetitions)
+        forward = alternate(_forwards(device), repetitions)
+    last = step["channels_last"]
+    compiled = f"`torch.compile`, after {compilation:.0f} s of compilation"
+    steps, forwards = "steps of ResNet-20", "SqueezeNet forward, 96 px"
+    whole, batches = forward["whole"], forward["batches"]
     rows = [
-        ("`channels_last`", "steps of ResNet-20", step["plain"], step["channels_last"], "kept"),
-        ("BatchNorm folded", "steps of ResNet-20", step["channels_last"], step["folded"], "kept"),
-        ("fused optimiser", "steps of ResNet-20", step["channels_last"], step["fused"], "left"),
-        (
-            f"`torch.compile`, after {compilation:.0f} s of compilation",
-            "steps of ResNet-20",
-            step["channels_last"],
-            step["compiled"],
-            "left",
-        ),
-        (
-            "batches of 2^18 pixels in place of 1024 images",
-            "SqueezeNet forward, 96 px",
-            forward["whole"],
-            forward["batches"],
-            "kept",
-        ),
+        ("`channels_last`", steps, step["plain"], last, "kept"),
+        ("BatchNorm folded", steps, last, step["folded"], "kept"),
+        ("fused optimiser", steps, last, step["fused"], "left: gains too little"),
+        (compiled, steps, last, step["compiled"], "left: every process would compile"),
+        ("batches of 2^18 pixels in place of 1024 images", forwards, whole, batches, "kept"),
     ]
-    if device.type == "cpu" and cores() > 1:
-        threads, processes = _side_by_side(repetitions, device)
+    if device.type == "cpu":
+        times = _in_processes(repetitions, device)
+        rows.append(("freed memory kept", steps, times["alone"], times["keeping"], "kept"))
         name = f"{cores()} processes with one thread in place of one with {cores()}"
-        rows.append((name, "steps of ResNet-20", threads, processes, "kept"))
+        rows.append((name, steps, times["threads"], times["processes"], "kept"))
     names = ("lever", "work", "without", "with", "verdict")
     return [dict(zip(names, row, strict=True)) for row in rows]
 
@@ -112,25 +103,35 @@ def _forwards(device: torch.device) -> dict[str, Callable[[], object]]:
     }
 
 
-def _side_by_side(repetitions: int, device: torch.device) -> tuple[float, float]:
-    """Return the seconds of the same number of steps in threads and in processes."""
+def _in_processes(repetitions: int, device: torch.device) -> Times:
+    """Time steps in processes of their own, in turn: from the first's start to the last's end."""
+    variants = {  # processes, threads and steps of each, freed memory kept
+        "alone": (1, 1, STEPS, False),
+        "keeping": (1, 1, STEPS, True),
+        "threads": (1, cores(), cores() * STEPS, False),
+        "processes": (cores(), 1, STEPS, False),
+    }
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    with ExitStack() as stack:
+        pools = {
+            name: stack.enter_context(ProcessPoolExecutor(count))
+            for name, (count, *_) in variants.items()
+        }
+        for _ in range(repetitions + 1):
+            for name, (count, *work) in variants.items():
+                done = [pools[name].submit(_span, device, *work) for _ in range(count)]
+                starts, ends = zip(*(each.result() for each in done), strict=True)
+                times[name].append(max(ends) - min(starts))
+    return {name: values[1:] for name, values in times.items()}  # the first one warms up
+
+
+def _span(device: torch.device, threads: int, count: int, keep: bool) -> tuple[float, float]:
+    """Take steps in a process; return start and end by the clock that all processes share."""
+    torch.set_num_threads(threads)
+    if keep:
+        keep_freed_memory()
     steps = _steps(device, fold=True)
     steps(1)
-    threads = _medians(alternate({"all": partial(steps, cores() * STEPS)}, repetitions))["all"]
-    with ProcessPoolExecutor(cores()) as pool:
-        times = []
-        for _ in range(repetitions + 1):  # the first one warms up
-            done = [pool.submit(_process_steps, device) for _ in range(cores())]
-            times.append(max(each.result() for each in done))
-    return threads, statistics.median(times[1:])
-
-
-def _process_steps(device: torch.device) -> float:
-    with one_thread():
-        steps = _steps(device, fold=True)
-        steps(1)
-        return seconds(partial(steps, STEPS))
-
-
-def _medians(times: Times) -> dict[str, float]:
-    return {name: statistics.median(values) for name, values in times.items()}
+    start = time.perf_counter()
+    steps(count)
+    return start, time.perf_counter()

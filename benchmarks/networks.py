@@ -32,7 +32,7 @@ from taskhead.energy import average_initial_energy
 from taskhead.finetuning import finetune
 from taskhead.folding import folded_batchnorm
 from taskhead.heads import make_head
-from taskhead.parallel import cores, one_thread, spread
+from taskhead.parallel import one_thread, spread
 from taskhead.presets import EnergySweep, load_preset
 from taskhead.pretraining import pretrained_backbone
 from taskhead.probing import probe_head, probe_heads
@@ -125,16 +125,23 @@ def digits_sweep(scale: Scale, preset: str, device: torch.device) -> Work:
 
     def ours() -> None:
         with tempfile.TemporaryDirectory() as results:
-            studies.run("energy_sweep", setting="digits", preset=preset, results=results)
+            studies.run(
+                "energy_sweep",
+                setting="digits",
+                preset=preset,
+                results=results,
+                device=device.type,
+            )
 
     return _sweep(
         DIGITS,
         grid,
         DIGITS.load_task(draw).to(device),
         backbone,
-        {"ours": ours},
+        ours,
         scale.digits_shares,
         scale.repetitions,
+        whole=True,
         least=4,
     )
 
@@ -164,9 +171,10 @@ def image_sweep(scale: Scale, preset: str, device: torch.device) -> Work:
         grid,
         task,
         backbone,
-        shares_of("ours", ours, scale.shares),
+        ours,
         scale.shares,
         scale.repetitions,
+        whole=False,
         least=2 if device.type == "cpu" else 6,
     )
 
@@ -205,12 +213,14 @@ def ft_loop(scale: Scale, preset: str, device: torch.device) -> Work:
 
     times = alternate({"bare": bare, "ours": ours}, scale.repetitions)
     operations = flops(network, images, training=True) * steps * batch_size
+    with one_thread():
+        peak = peak_flops(device)
     return Work(
         work=f"FT loop of ResNet-20, {steps} steps of {batch_size} images, one thread",
         least=0.93,
         baseline=times["bare"],
         ours=[t * steps * batch_size / (epochs * len(task.train)) for t in times["ours"]],
-        floor=operations / peak_flops(device) * cores(),
+        floor=operations / peak,
         difference=None,
         how="baseline: forward, backward and optimiser on one batch; ours adds order, "
         "augmentation, schedule, copies; cost for the same number of images",
@@ -222,16 +232,18 @@ def _sweep(
     grid: EnergySweep,
     task: Task,
     backbone: nn.Module,
-    ours: dict[str, Callable],
+    ours: Callable,
     shares: Shares,
     repetitions: int,
     *,
+    whole: bool,
     least: float,
 ) -> Work:
-    """Time a sweep on both sides."""
+    """Time a sweep on both sides, ours as a whole or from shares of its epochs, too."""
     device = task.train.labels.device
     head = make_head(HIDDEN, task.n_classes, init_scale=setting.init_scale)
-    sides, calls = baselines(task, backbone, setting, device), dict(ours)
+    sides = baselines(task, backbone, setting, device)
+    calls = {"ours": ours} if whole else shares_of("ours", ours, shares)
     for name, side in sides.items():
         calls |= sweep_shares(name, side, head, shares)
     times = alternate(calls, repetitions)
@@ -244,7 +256,7 @@ def _sweep(
     operations = flops(backbone, images, training=True) * len(task.train) * grid.ft_epochs
     operations += flops(backbone, images, training=False) * len(task.val) * grid.ft_epochs
     operations *= len(grid.taus) * len(grid.seeds)
-    whole = "ours" in times
+    own = "" if whole else f"; ours: the same shares ({bend(times, 'ours', shares, ours)})"
     return Work(
         work=f"whole energy sweep, {grid.backbone}, {len(task.train):,} images of "
         f"{grid.image_size} px, {len(grid.seeds)} seeds, {len(grid.taus)} taus x "
@@ -254,14 +266,14 @@ def _sweep(
         baseline=theirs["B1"],
         ours=times["ours"] if whole else extended(times, "ours", shares, grid.ft_epochs),
         floor=operations / peak_flops(device),
-        difference=_difference(setting, task, backbone, head),
+        difference=difference(setting, task, backbone, head),
         how=f"baseline: {shares[0]} and {shares[1]} epochs of HP and of FT, extended ({straight})"
-        + ("" if whole else "; ours: the same shares of FT")
-        + "; four feature measures compared without augmentation",
+        + own
+        + "; four feature measures of B0 compared without augmentation",
     )
 
 
-def _difference(setting: NetworkSetting, task: Task, backbone: nn.Module, head: nn.Module) -> float:
+def difference(setting: NetworkSetting, task: Task, backbone: nn.Module, head: nn.Module) -> float:
     """Finetune on both sides without augmentation; return the largest difference of a measure."""
     plainly = replace(recipe(setting), augment=False)
     device = task.train.labels.device

@@ -218,6 +218,8 @@ def test_one_table_does_not_mix_two_networks(mini_data: Path, tmp_path: Path, mo
     with pytest.raises(ValueError, match=r"holds rows of squeezenet1_1 .* now they are another"):
         run("energy_sweep", results=tmp_path, seeds=[0, 1], **PACS)
     pd.testing.assert_frame_equal(load(tmp_path, "imagenet-to-pacs"), before)
+    again = run("energy_sweep", results=tmp_path, seeds=[0], recompute=True, **PACS)
+    assert set(again["backbone_sha256"]) == {"another"}
 
 
 @pytest.mark.filterwarnings("ignore:The default weight initialization")

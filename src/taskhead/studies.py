@@ -193,7 +193,7 @@ def run(
     if pending:
         with one_thread():  # as every run has
             session = records.describe_session(preset, scale.model_dump(), torch_device)
-        others = records.select(table, plan, kind.key)
+        others = records.select(table, [] if recompute else plan, kind.key)
         work = partial(_compute_and_store, study, described, torch_device, others, path, session)
         with tqdm(total=len(pending), desc=f"{study} {setting}", unit="run") as progress:
             for _ in spread(work, pending, together=kind.together, workers=workers):
