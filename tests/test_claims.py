@@ -113,6 +113,10 @@ def test_every_series_is_judged_alone():
     assert together["seeds"].tolist() == [5, 5]
 
 
+def test_seeds_that_agree_have_an_interval_of_zero():
+    assert verdicts(sweep("one")).loc["one", "euclidean grows"] == "holds (1 ± 0)"
+
+
 def test_optimum_may_be_judged_on_other_domains():
     data = table(noise=0.001).assign(ood_accuracy=lambda rows: 1 - rows["aie"])
     ends = best_in_between(data, judged_on="ood_accuracy")

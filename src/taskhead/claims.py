@@ -59,7 +59,7 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
             "seeds": runs["seed"].nunique(),
             **{
                 f"{measure} {row['claim']}": f"{row['verdict']} "
-                f"({row['statistic']:.3g} ± {row['half width']:.2g})"
+                f"({row['statistic']:.3g} ± {round(row['half width'], 9):.2g})"
                 for measure, row in trends.iterrows()
             },
             "best in between": together(ends["verdict"]),
