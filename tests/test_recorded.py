@@ -62,7 +62,8 @@ def test_sweep_is_at_least_as_long_as_the_search_asks_on_other_seeds(setting: st
 
 
 def test_readme_says_what_the_rules_give():
-    judged = claims.verdicts(pd.concat([table("energy_sweep", setting) for setting in SWEEPS]))
+    sweeps = pd.concat([table("energy_sweep", setting) for setting in SWEEPS])
+    judged = claims.verdicts(sweeps)
     shown = {
         claim: set(judged.index[judged[claim].astype(str).str.startswith("holds")])
         for claim in judged.columns
@@ -73,12 +74,20 @@ def test_readme_says_what_the_rules_give():
     assert shown["dot rises, then falls"] == {"digits", "cifar10-to-cifar100"}
     assert shown["norm rises, then falls"] == {"cifar10-to-cifar100", sketches}
     assert not shown["best in between"]
+    growth = {name: _growth_of_distance(rows) for name, rows in claims.by_series(sweeps).items()}
+    assert {name for name, factor in growth.items() if factor > 3} == shown["dot rises, then falls"]
+    assert all(factor < 2 for name, factor in growth.items() if name.startswith("imagenet"))
     readme = " ".join((REPOSITORY / "README.md").read_text(encoding="utf-8").split())
     assert (
         "the distance grows with the energy and cosine similarity falls everywhere but on PACS "
         "sketches. A rise and fall of the dot product is shown on digits and CIFAR-100, of the "
         "norm on CIFAR-100 and PACS sketches."
     ) in readme
+
+
+def _growth_of_distance(rows: pd.DataFrame) -> float:
+    done = rows[rows["status"] == "done"].groupby("tau")[["aie", "euclidean"]].mean()
+    return done["euclidean"][done["aie"].idxmax()] / done["euclidean"][done["aie"].idxmin()]
 
 
 def test_a_rate_is_called_searched_only_where_a_search_is_recorded():
