@@ -33,6 +33,9 @@ WORKS = {
 }
 
 
+PARTS = [*WORKS, "scaling", "levers", "costs"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
@@ -40,7 +43,9 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--preset", choices=SCALES, required=True)
-    parser.add_argument("--only", choices=WORKS, nargs="+", default=list(WORKS), metavar="WORK")
+    parser.add_argument(
+        "--only", choices=PARTS, nargs="+", default=PARTS, metavar="PART", help=", ".join(PARTS)
+    )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     options = parser.parse_args()
@@ -49,14 +54,18 @@ def main() -> None:
         "preset": options.preset,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(device),
-        "works": [],
+        **{part: [] for part in ("works", "scaling", "levers", "recorded")},
     }
     for name in options.only:
         print(f"measuring {name}", file=sys.stderr)
-        report["works"].append(summary(WORKS[name](scale, options.preset, device)))
-    report["scaling"] = scaling(points=2 if scale.made else 5, device=device)
-    report["levers"] = levers(repetitions=scale.repetitions + 2, device=device)
-    report["recorded"] = [] if scale.made else recorded_costs(scale, options.preset, device)
+        if name in WORKS:
+            report["works"].append(summary(WORKS[name](scale, options.preset, device)))
+        elif name == "scaling":
+            report["scaling"] = scaling(points=2 if scale.made else 5, device=device)
+        elif name == "levers":
+            report["levers"] = levers(repetitions=scale.repetitions + 2, device=device)
+        elif not scale.made:
+            report["recorded"] = recorded_costs(scale, options.preset, device)
     print(render(report))
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)

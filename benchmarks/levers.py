@@ -44,8 +44,8 @@ def levers(*, repetitions: int, device: torch.device) -> list[dict[str, Any]]:
     whole, batches = forward["whole"], forward["batches"]
     rows = [
         ("`channels_last`", steps, step["plain"], last, "kept"),
-        ("BatchNorm folded", steps, last, step["folded"], "kept"),
-        ("fused optimiser", steps, last, step["fused"], "left: gains too little"),
+        ("BatchNorm folded", steps, last, step["folded"], "kept: it gains little"),
+        ("fused optimiser", steps, last, step["fused"], "left: it gains little"),
         (compiled, steps, last, step["compiled"], "left: every process would compile"),
         ("batches of 2^18 pixels in place of 1024 images", forwards, whole, batches, "kept"),
     ]

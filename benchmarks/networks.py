@@ -259,8 +259,8 @@ def _sweep(
     own = "" if whole else f"; ours: the same shares ({bend(times, 'ours', shares, ours)})"
     return Work(
         work=f"whole energy sweep, {grid.backbone}, {len(task.train):,} images of "
-        f"{grid.image_size} px, {len(grid.seeds)} seeds, {len(grid.taus)} taus x "
-        f"{grid.ft_epochs} FT epochs",
+        f"{grid.image_size} px, batches of {setting.batch_size}, seeds: {len(grid.seeds)}, "
+        f"{len(grid.taus)} taus x {grid.ft_epochs} FT epochs",
         least=least,
         b0=theirs["B0"],
         baseline=theirs["B1"],

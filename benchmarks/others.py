@@ -76,8 +76,8 @@ def toy_grid(scale: Scale, preset: str, device: torch.device) -> Work:
         ours=times["ours"],
         floor=evaluations * ARRAYS * state / bandwidth(state),
         difference=difference,
-        how=f"baseline: NumPy loops on {len(chosen)} of {len(runs)} runs, to a residual of "
-        f"{residual:.0e}, at rate {lr:g}, the largest of {', '.join(f'{r:g}' for r in RATES)} "
+        how=f"baseline: NumPy loops on {len(chosen)} of {len(runs)} runs, scaled up, to a residual "
+        f"of {residual:.0e}, at rate {lr:g}, the largest of {', '.join(f'{r:g}' for r in RATES)} "
         "whose distances are within 1 percent everywhere; one thread; floor: bytes of "
         f"{evaluations} evaluations of the flow over the measured bandwidth",
     )

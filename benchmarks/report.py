@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.scales import Work
 
-HEADER = ["work", "target", "baseline", "ours", "ratio", "met", "floor", "share of floor"]
+HEADER = ["work", "target", "baseline", "ours", "ratio", "met", "floor", "floor / ours"]
 
 
 def summary(work: Work) -> dict[str, Any]:
@@ -121,9 +121,14 @@ def provenance(report: Mapping[str, Any]) -> str:
 
 def render(report: Mapping[str, Any]) -> str:
     """Return the whole report in Markdown."""
-    parts = [provenance(report), table(report["works"]), notes(report["works"])]
-    parts += [scaling_table(report["scaling"]), levers_table(report["levers"])]
-    parts += [costs_table(report["recorded"])] if report["recorded"] else []
+    tables = {
+        "works": lambda works: f"{table(works)}\n\n{notes(works)}",
+        "scaling": scaling_table,
+        "levers": levers_table,
+        "recorded": costs_table,
+    }
+    parts = [provenance(report)]
+    parts += [draw(report[part]) for part, draw in tables.items() if report[part]]
     return "\n\n".join(parts) + "\n"
 
 

@@ -44,6 +44,30 @@ def test_recompute_writes_the_rows_again(tmp_path: Path):
     assert sum(session["rows"] for session in sessions) == 2 * 12
 
 
+def test_interrupted_run_says_what_is_kept(tmp_path: Path, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("taskhead.toys.compute_toy_linear", interrupted)
+    assert main([*TOY, "--results", str(tmp_path)]) == 130
+    assert "finished runs are kept" in capsys.readouterr().err
+
+
+def test_folders_that_cannot_be_made_are_named_before_anything_is_computed(
+    tmp_path: Path, monkeypatch, capsys
+):
+    file = tmp_path / "file"
+    file.touch()
+    assert main([*TOY, "--results", str(file / "results")]) == 1
+    assert f"results folder {file}/results/toy_linear cannot be written to" in (
+        capsys.readouterr().err
+    )
+    monkeypatch.setenv("TASKHEAD_DATA", str(file / "data"))
+    sweep = ["run", "energy_sweep", "--setting", "digits", "--preset", "smoke"]
+    assert main([*sweep, "--results", str(tmp_path)]) == 1
+    assert f"data folder {file}/data cannot be made" in capsys.readouterr().err
+
+
 def test_runs_go_to_the_folder_runs_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     assert main([*TOY, "--seeds", "3"]) == 0

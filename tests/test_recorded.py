@@ -83,9 +83,9 @@ def test_readme_says_what_the_rules_give():
     readme = " ".join((REPOSITORY / "README.md").read_text(encoding="utf-8").split())
     assert (
         "the distance grows with the energy and cosine similarity falls everywhere but on PACS "
-        "sketches. A rise and fall of the dot product is shown on digits and CIFAR-100, of the "
-        "norm on CIFAR-100 and PACS sketches; in CIFAR-100 the fall is that of a single point of "
-        "the grid, no probing."
+        "sketches, where neither is shown. A rise and fall of the dot product is shown on digits "
+        "and CIFAR-100, of the norm on CIFAR-100 and PACS sketches; in CIFAR-100 the fall "
+        "is that of a single point of the grid, no probing."
     ) in readme
 
 

@@ -22,13 +22,16 @@ _OPTIONS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit status: 0, or 1 after a message on bad input."""
+    """Run the command line and return the exit status: 0, 1 after an error, 130 if interrupted."""
     arguments = _parser().parse_args(argv)
     try:
         arguments.command(arguments)
     except (ValueError, TypeError, OSError, FloatingPointError) as error:
         print(f"taskhead: error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("taskhead: stopped; finished runs are kept, the same line continues", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -85,7 +85,12 @@ def one_process(name: str) -> Iterator[None]:
     A folder that cannot be written to is taken to be complete.
     """
     folder = data_root()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"data folder {folder} cannot be made ({error.strerror}); set TASKHEAD_DATA to another"
+        ) from None
     with FileLock(folder / f"{name}.lock") if os.access(folder, os.W_OK) else nullcontext():
         yield
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import pandas as pd
@@ -86,6 +87,17 @@ def append(
         provenance = json.dumps({"sessions": sessions}, indent=1) + "\n"
         _replace(path.with_suffix(".json"), provenance)
         _replace(path, table[list(columns)].to_csv(index=False, lineterminator="\n"))
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder of tables; raise `ValueError` if that is not possible or nothing fits in."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ValueError(
+            f"results folder {folder} cannot be written to ({error.strerror}); give another"
+        ) from None
 
 
 def load_provenance(path: Path) -> list[dict[str, Any]]:

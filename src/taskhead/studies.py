@@ -191,6 +191,7 @@ def run(
     records.load_provenance(path)  # damaged, it must not cost the rows computed below
     pending = plan if recompute else records.missing_keys(plan, table, kind.key)
     if pending:
+        records.make_folder(path.parent)
         with one_thread():  # as every run has
             session = records.describe_session(preset, scale.model_dump(), torch_device)
         others = records.select(table, [] if recompute else plan, kind.key)
@@ -198,6 +199,7 @@ def run(
         with tqdm(total=len(pending), desc=f"{study} {setting}", unit="run") as progress:
             for _ in spread(work, pending, together=kind.together, workers=workers):
                 progress.update(records.rows_written(path, session) - progress.n)
+            progress.update(len(pending) - progress.n)
         table = records.load(path, kind.columns)
     return records.select(table, plan, kind.key)
 
