@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import pandas as pd
@@ -89,15 +88,11 @@ def append(
         _replace(path, table[list(columns)].to_csv(index=False, lineterminator="\n"))
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder of tables; raise `ValueError` if that is not possible or nothing fits in."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise ValueError(
-            f"results folder {folder} cannot be written to ({error.strerror}); give another"
-        ) from None
+def check_folder(folder: Path) -> None:
+    """Raise `ValueError` if a folder of tables cannot be written to, or made."""
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise ValueError(f"results folder {folder} cannot be written to; give another")
 
 
 def load_provenance(path: Path) -> list[dict[str, Any]]:

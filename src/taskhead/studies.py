@@ -191,7 +191,7 @@ def run(
     records.load_provenance(path)  # damaged, it must not cost the rows computed below
     pending = plan if recompute else records.missing_keys(plan, table, kind.key)
     if pending:
-        records.make_folder(path.parent)
+        records.check_folder(path.parent)
         with one_thread():  # as every run has
             session = records.describe_session(preset, scale.model_dump(), torch_device)
         others = records.select(table, [] if recompute else plan, kind.key)
