@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import torch
-from loky import ProcessPoolExecutor
+from loky import ProcessPoolExecutor, cpu_count
 
 from benchmarks.measure import Shares, alternate, extended
 from benchmarks.scales import Scale
@@ -13,7 +13,7 @@ from benchmarks.sides import baselines, sweep_cost, sweep_shares
 from taskhead import studies
 from taskhead.backbones import extract_features
 from taskhead.heads import make_head
-from taskhead.parallel import cores, keep_freed_memory, one_thread
+from taskhead.parallel import keep_freed_memory, one_thread
 from taskhead.presets import EnergySweep, load_preset
 from taskhead.pretraining import pretrained_backbone
 from taskhead.records import Row
@@ -52,15 +52,15 @@ def _ours(
     n_prepared = len(grid.seeds) * len(grid.domains)
     times: dict[str, list[float]] = {}
     prepared: list[float] = []
-    with ProcessPoolExecutor(cores()) as pool:
+    with ProcessPoolExecutor(cpu_count()) as pool:
         for share in shares:
             work = (setting, {**run, "ft_epochs": share}, device)
-            done = [pool.submit(_run, *work) for _ in range(cores())]
+            done = [pool.submit(_run, *work) for _ in range(cpu_count())]
             preparation, finetuning = zip(*(each.result() for each in done), strict=True)
             prepared += preparation
             times[f"run {share}"] = [statistics.mean(finetuning)]
     one_run = extended(times, "run", shares, grid.ft_epochs)[0]
-    return n_prepared * (statistics.mean(prepared) + len(grid.taus) / cores() * one_run)
+    return n_prepared * (statistics.mean(prepared) + len(grid.taus) / cpu_count() * one_run)
 
 
 def _run(setting: NetworkSetting, run: Row, device: torch.device) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-from loky import ProcessPoolExecutor
+from loky import ProcessPoolExecutor, cpu_count
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchvision import models
@@ -16,7 +16,7 @@ from torchvision import models
 from benchmarks.measure import Times, alternate, seconds
 from taskhead.data import forward_batches
 from taskhead.folding import folded_batchnorm
-from taskhead.parallel import cores, keep_freed_memory, one_thread
+from taskhead.parallel import keep_freed_memory, one_thread
 from taskhead.resnets import CifarResNet
 
 BATCH, STEPS = 32, 10
@@ -52,7 +52,7 @@ def levers(*, repetitions: int, device: torch.device) -> list[dict[str, Any]]:
     if device.type == "cpu":
         times = _in_processes(repetitions, device)
         rows.append(("freed memory kept", steps, times["alone"], times["keeping"], "kept"))
-        name = f"{cores()} processes with one thread in place of one with {cores()}"
+        name = f"{cpu_count()} processes with one thread in place of one with {cpu_count()}"
         rows.append((name, steps, times["threads"], times["processes"], "kept"))
     names = ("lever", "work", "without", "with", "verdict")
     return [dict(zip(names, row, strict=True)) for row in rows]
@@ -108,8 +108,8 @@ def _in_processes(repetitions: int, device: torch.device) -> Times:
     variants = {  # processes, threads and steps of each, freed memory kept
         "alone": (1, 1, STEPS, False),
         "keeping": (1, 1, STEPS, True),
-        "threads": (1, cores(), cores() * STEPS, False),
-        "processes": (cores(), 1, STEPS, False),
+        "threads": (1, cpu_count(), cpu_count() * STEPS, False),
+        "processes": (cpu_count(), 1, STEPS, False),
     }
     times: dict[str, list[float]] = {name: [] for name in variants}
     with ExitStack() as stack:

@@ -11,10 +11,10 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from loky import cpu_count
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from taskhead.parallel import cores
 from taskhead.records import device_name
 
 Times = Mapping[str, list[float]]
@@ -96,7 +96,7 @@ def machine(device: torch.device) -> dict[str, str]:
     """Return what the figures depend on: hardware and versions."""
     return {
         "device": device_name(device),
-        "cores": str(cores()),
+        "cores": str(cpu_count()),
         "peak": f"{peak_flops(device) / 1e9:.0f} GFLOP/s (fp32 matrix product)",
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),

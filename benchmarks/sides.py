@@ -4,13 +4,13 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+from loky import cpu_count
 from torch import nn
 
 from benchmarks.baseline import B0, B1, Baseline, Recipe
 from benchmarks.measure import Shares, Times, extended, shares_of, total
 from taskhead.backbones import CHECKPOINT_MEAN, CHECKPOINT_STD, Normalise
 from taskhead.data import Task
-from taskhead.parallel import cores
 from taskhead.presets import EnergySweep
 from taskhead.settings import DIGITS, NetworkSetting
 
@@ -26,7 +26,7 @@ def recipe(setting: NetworkSetting) -> Recipe:
         batch_size=setting.batch_size,
         weight_decay=setting.weight_decay,
         augment=setting.augment != "none",
-        workers=0 if grey else cores(),  # for 64 pixels processes cost more than they save
+        workers=0 if grey else cpu_count(),  # for 64 pixels processes cost more than they save
     )
 
 

@@ -121,7 +121,7 @@ def test_damaged_results_are_named_before_anything_is_computed(
 def test_results_in_a_file_are_refused_before_anything_is_computed(capsys, tmp_path: Path):
     file = tmp_path / "results"
     file.write_text("notes")
-    assert "results is a file; give a folder" in complaint(capsys, command(file))
+    assert f"{file} is a file; give another results folder" in complaint(capsys, command(file))
     assert files(tmp_path) == {file: b"notes"}
 
 

@@ -16,7 +16,7 @@ import torch
 
 from taskhead import parallel, studies
 from taskhead.data import one_process
-from taskhead.parallel import cores, one_thread, spread
+from taskhead.parallel import one_thread, spread
 from taskhead.records import Row
 
 RUNS = [{"seed": seed, "tau": tau} for seed in range(3) for tau in range(4)]
@@ -66,7 +66,7 @@ def test_helpers_start_only_where_the_work_is_worth_it(
     tmp_path: Path, monkeypatch, patience_s: float, helpers: bool
 ):
     monkeypatch.setattr(parallel, "PATIENCE_S", patience_s)
-    monkeypatch.setattr(parallel, "cores", lambda: 2)
+    monkeypatch.setattr(parallel, "cpu_count", lambda: 2)
     for _ in spread(partial(write_pid, tmp_path), RUNS, together=(), workers=None):
         pass
     assert bool(set(pids(tmp_path).values()) - {os.getpid()}) == helpers
@@ -148,4 +148,3 @@ def test_threads_are_restored():
     with one_thread():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
-    assert cores() >= 1

@@ -53,7 +53,7 @@ def spread(
     groups = groupby(runs, lambda run: {**run, **dict.fromkeys(together)})
     units = [list(unit) for _, unit in groups]
     most = max(1, psutil.virtual_memory().available // PROCESS_BYTES)
-    count = min(workers or min(cores(), most), len(units))
+    count = min(workers or min(cpu_count(), most), len(units))
     own, *others = (list(chain(*units[i::count])) for i in range(count))
     if not others:
         yield from work(own)
@@ -75,11 +75,6 @@ def spread(
                 yield from work(list(chain(*rest)))
         finally:
             stop.set()
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use; affinity and containers limit it."""
-    return cpu_count()
 
 
 @contextmanager

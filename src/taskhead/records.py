@@ -91,7 +91,9 @@ def append(
 def check_folder(folder: Path) -> None:
     """Raise `ValueError` if a folder of tables cannot be written to, or made."""
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+    if not nearest.is_dir():
+        raise ValueError(f"{nearest} is a file; give another results folder")
+    if not os.access(nearest, os.W_OK):
         raise ValueError(f"results folder {folder} cannot be written to; give another")
 
 

@@ -184,8 +184,6 @@ def run(
         raise ValueError(f"workers must be at least 1, got {workers}")
     if workers is None and torch_device.type != "cpu":
         workers = 1
-    if Path(results).is_file():
-        raise ValueError(f"results {results} is a file; give a folder")
     path = records.table_path(Path(results), study, setting)
     table = records.load(path, kind.columns)
     records.load_provenance(path)  # damaged, it must not cost the rows computed below
