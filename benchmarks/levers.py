@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 from unittest import mock
@@ -15,7 +15,6 @@ from torchvision import models
 
 from benchmarks.measure import Times, alternate, seconds
 from taskhead.data import forward_batches
-from taskhead.folding import folded_batchnorm
 from taskhead.parallel import keep_freed_memory, one_thread
 from taskhead.resnets import CifarResNet
 
@@ -28,7 +27,6 @@ def levers(*, repetitions: int, device: torch.device) -> list[dict[str, Any]]:
         variants = {
             "plain": _steps(device, memory_format=torch.contiguous_format),
             "channels_last": _steps(device),
-            "folded": _steps(device, fold=True),
             "fused": _steps(device, fused=True),
             "compiled": _steps(device, compiled=True),
         }
@@ -44,7 +42,6 @@ def levers(*, repetitions: int, device: torch.device) -> list[dict[str, Any]]:
     whole, batches = forward["whole"], forward["batches"]
     rows = [
         ("`channels_last`", steps, step["plain"], last, "kept"),
-        ("BatchNorm folded", steps, last, step["folded"], "kept: it gains little"),
         ("fused optimiser", steps, last, step["fused"], "left: it gains little"),
         (compiled, steps, last, step["compiled"], "left: every process would compile"),
         ("batches of 2^18 pixels in place of 1024 images", forwards, whole, batches, "kept"),
@@ -62,7 +59,6 @@ def _steps(
     device: torch.device,
     *,
     memory_format: torch.memory_format = torch.channels_last,
-    fold: bool = False,
     fused: bool = False,
     compiled: bool = False,
 ) -> Callable[[int], None]:
@@ -77,11 +73,10 @@ def _steps(
     model: Callable[[Tensor], Tensor] = torch.compile(network) if compiled else network
 
     def steps(count: int) -> None:
-        with folded_batchnorm(network, images[:2]) if fold else nullcontext():
-            for _ in range(count):
-                optimiser.zero_grad()
-                cross_entropy(model(images), labels).backward()
-                optimiser.step()
+        for _ in range(count):
+            optimiser.zero_grad()
+            cross_entropy(model(images), labels).backward()
+            optimiser.step()
 
     return steps
 
@@ -130,7 +125,7 @@ def _span(device: torch.device, threads: int, count: int, keep: bool) -> tuple[f
     torch.set_num_threads(threads)
     if keep:
         keep_freed_memory()
-    steps = _steps(device, fold=True)
+    steps = _steps(device)
     steps(1)
     start = time.perf_counter()
     steps(count)

@@ -30,7 +30,6 @@ from taskhead.backbones import extract_features
 from taskhead.data import Task
 from taskhead.energy import average_initial_energy
 from taskhead.finetuning import finetune
-from taskhead.folding import folded_batchnorm
 from taskhead.heads import make_head
 from taskhead.parallel import one_thread, spread
 from taskhead.presets import EnergySweep, load_preset
@@ -191,7 +190,7 @@ def ft_loop(scale: Scale, preset: str, device: torch.device) -> Work:
     images, labels = task.train.images[:batch_size], task.train.labels[:batch_size]
 
     def bare() -> None:
-        with one_thread(), folded_batchnorm(network, images[:2]):
+        with one_thread():
             for _ in range(steps):
                 loss = cross_entropy(network(images), labels)
                 optimiser.zero_grad()

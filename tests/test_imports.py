@@ -13,7 +13,6 @@ LIBRARY = (
     "data",
     "energy",
     "finetuning",
-    "folding",
     "heads",
     "linear",
     "probing",

@@ -22,6 +22,7 @@ COMPLETE = [
         for study in ("rate_search", "energy_sweep")
     ),
 ]
+README = " ".join((REPOSITORY / "README.md").read_text(encoding="utf-8").split())
 SWEEPS = [setting for study, setting in COMPLETE if study == "energy_sweep"]
 COMPLETE += [("length_search", setting) for setting in SWEEPS]
 
@@ -81,13 +82,31 @@ def test_readme_says_what_the_rules_give():
     growth = {name: _growth_of_distance(rows) for name, rows in claims.by_series(sweeps).items()}
     assert {name for name, factor in growth.items() if factor > 3} == grown
     assert all(factor < 2 for name, factor in growth.items() if name.startswith("imagenet"))
-    readme = " ".join((REPOSITORY / "README.md").read_text(encoding="utf-8").split())
     assert (
         "the distance grows with the energy and cosine similarity falls everywhere but on PACS "
         "sketches, where neither is shown. A rise and fall of the dot product is shown on digits "
         "and CIFAR-100, of the norm on CIFAR-100 and PACS sketches; in CIFAR-100 the fall "
         "is that of a single point of the grid, no probing."
-    ) in readme
+    ) in README
+
+
+def test_readme_says_which_end_of_probing_costs_accuracy():
+    sweeps = pd.concat([table("energy_sweep", setting) for setting in SWEEPS])
+    costly = {
+        (name, "none" if row["compared with tau"] == 0 else "long")
+        for name, rows in claims.by_series(sweeps).items()
+        for row in claims.best_in_between(rows).to_dict("records")
+        if row["verdict"] == "holds"
+    }
+    assert costly == {("digits", "long"), ("imagenet-to-cifar10", "none")}
+    assert "Long probing costs accuracy on digits, no probing on CIFAR-10." in README
+
+
+def test_readme_names_the_run_that_diverged():
+    sweeps = pd.concat([table("energy_sweep", setting) for setting in SWEEPS])
+    diverged = sweeps.loc[sweeps["status"] == "diverged", ["setting", "tau"]]
+    assert diverged.to_numpy().tolist() == [["cifar10-to-cifar100", 199]]
+    assert "one run of CIFAR-100, at τ = 199, diverged and is left out" in README
 
 
 def _growth_of_distance(rows: pd.DataFrame) -> float:

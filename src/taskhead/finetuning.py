@@ -3,7 +3,6 @@
 import copy
 import math
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +14,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from taskhead.checks import check_choice, check_samples, check_training_set
 from taskhead.data import LabelledImages, Task, forward_batches, shuffled_batches
 from taskhead.energy import accuracy
-from taskhead.folding import folded_batchnorm
 
 BnMode = Literal["eval", "train"]
 BN_MODES = ("eval", "train")
@@ -84,8 +82,7 @@ def finetune(
         Initial rates; 0 keeps that part as it is.
     bn_mode
         "eval" keeps the running statistics of the backbone's BatchNorm layers as pretrained (their
-        scale and shift still train; each layer is folded into the convolution before it), "train"
-        normalises by the batch and updates the statistics.
+        scale and shift still train), "train" normalises by the batch and updates the statistics.
     momentum, weight_decay, batch_size
         Of the optimiser.
     augment
@@ -130,9 +127,7 @@ def finetune(
 
     history: list[Epoch] = []
     best_rank, best_epoch, best_state = (-math.inf, -math.inf), 0, {}
-    few = task.val.images[:2]
-    fold = folded_batchnorm(network.eval()[0], few) if bn_mode == "eval" else nullcontext()
-    with fold, torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         for epoch in range(1, epochs + 1):
             _set_train_mode(network, bn_mode)
