@@ -12,8 +12,10 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import torch
+
 from benchmarks import networks, others
-from benchmarks.costs import recorded_costs
+from benchmarks.costs import sweep_costs
 from benchmarks.levers import levers
 from benchmarks.measure import machine
 from benchmarks.report import render, summary
@@ -46,15 +48,21 @@ def main() -> None:
     parser.add_argument(
         "--only", choices=PARTS, nargs="+", default=PARTS, metavar="PART", help=", ".join(PARTS)
     )
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cuda" if torch.cuda.is_available() else "cpu",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     options = parser.parse_args()
     device, scale = choose_device(options.device), SCALES[options.preset]
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
     report = {
         "preset": options.preset,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(device),
-        **{part: [] for part in ("works", "scaling", "levers", "recorded")},
+        **{part: [] for part in ("works", "scaling", "levers", "costs")},
     }
     for name in options.only:
         print(f"measuring {name}", file=sys.stderr)
@@ -63,13 +71,12 @@ def main() -> None:
         elif name == "scaling":
             report["scaling"] = scaling(points=2 if scale.made else 5, device=device)
         elif name == "levers":
-            report["levers"] = levers(repetitions=scale.repetitions + 2, device=device)
-        elif not scale.made:
-            report["recorded"] = recorded_costs(scale, options.preset, device)
+            report["levers"] = levers(scale, device)
+        elif name == "costs":
+            report["costs"] = sweep_costs(scale, options.preset, device)
+        if options.json:
+            options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(render(report))
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ gives z_0. Optimiser, rates, splits, batch order of probing and BatchNorm policy
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,13 +23,17 @@ from taskhead.data import LabelledImages, Task
 
 @dataclass(frozen=True)
 class Variant:
-    """B0 is fp32 as written; B1 adds channels_last and, on a GPU, bf16 autocast."""
+    """B0 is fp32 as written; B1 is tuned: channels_last and, on a GPU, bf16 autocast."""
 
     name: str
-    channels_last: bool
+    tuned: bool
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        return torch.channels_last if self.tuned else torch.contiguous_format
 
 
-B0, B1 = Variant("B0", channels_last=False), Variant("B1", channels_last=True)
+B0, B1 = Variant("B0", tuned=False), Variant("B1", tuned=True)
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,7 @@ class Recipe:
 
     hp_lr: float
     ft_lr: float
-    mean: Sequence[float]
-    std: Sequence[float]
+    normalise: transforms.Normalize | None
     workers: int
     batch_size: int = 128
     weight_decay: float = 5e-4
@@ -51,7 +54,7 @@ class Images(Dataset):
     """As torchvision's CIFAR10: an array in memory, a PIL image and transforms for each access."""
 
     def __init__(self, data: LabelledImages, transform: transforms.Compose) -> None:
-        self.array = data.images.permute(0, 2, 3, 1).squeeze(-1).contiguous().numpy()
+        self.array = data.images.permute(0, 2, 3, 1).squeeze(-1).contiguous().cpu().numpy()
         self.labels, self.transform = data.labels.tolist(), transform
 
     def __len__(self) -> int:
@@ -86,9 +89,9 @@ class Baseline:
         device: torch.device,
     ) -> None:
         self.recipe, self.variant, self.device = recipe, variant, device
-        memory = torch.channels_last if variant.channels_last else torch.contiguous_format
-        self.frozen = copy.deepcopy(backbone).to(device).to(memory_format=memory).eval()
-        plain = [transforms.ToTensor(), transforms.Normalize(recipe.mean, recipe.std)]
+        frozen = copy.deepcopy(backbone).to(device).to(memory_format=variant.memory_format)
+        self.frozen = frozen.eval()
+        plain = [transforms.ToTensor(), *([recipe.normalise] if recipe.normalise else [])]
         size = task.train.images.shape[-1]
         crop = [transforms.RandomCrop(size, padding=size // 8), transforms.RandomHorizontalFlip()]
         self.train = Images(task.train, transforms.Compose(plain))
@@ -110,12 +113,12 @@ class Baseline:
         )
 
     def put(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        memory = torch.channels_last if self.variant.channels_last else torch.contiguous_format
+        memory = self.variant.memory_format
         images = images.to(self.device, memory_format=memory, non_blocking=True)
         return images, labels.to(self.device, non_blocking=True)
 
     def autocast(self) -> torch.autocast:
-        on = self.variant.channels_last and self.device.type == "cuda"
+        on = self.variant.tuned and self.device.type == "cuda"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=on)
 
     def optimiser(self, module: nn.Module, lr: float, weight_decay: float) -> torch.optim.SGD:
@@ -140,11 +143,11 @@ class Baseline:
 
     def finetune(self, head: nn.Module, epochs: int) -> tuple[Adaptation, float]:
         """Finetune copies; return the movement of validation features, and test accuracy."""
-        network = nn.Sequential(copy.deepcopy(self.frozen), copy.deepcopy(head))
+        network = nn.Sequential(copy.deepcopy(self.frozen), copy.deepcopy(head)).to(self.device)
         optimiser = self.optimiser(network, self.recipe.ft_lr, self.recipe.weight_decay)
         batches = self.loader(self.augmented, shuffle=True)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * len(batches))
-        best_accuracy, best = -1.0, network
+        best_rank, best = (-1.0, 0.0), network
         for _ in range(epochs):
             network.train()
             for module in network.modules():
@@ -157,11 +160,11 @@ class Baseline:
                 loss.backward()
                 optimiser.step()
                 schedule.step()
-            accuracy = self.accuracy(network, self.val)
-            if accuracy > best_accuracy:
-                best_accuracy, best = accuracy, copy.deepcopy(network)
+            accuracy, loss = self.evaluate(network, self.val)
+            if (accuracy, -loss) > best_rank:
+                best_rank, best = (accuracy, -loss), copy.deepcopy(network)
         z0, zT = (self.outputs(part.eval(), self.val)[0] for part in (self.frozen, network[0]))
-        return measure(z0, zT), self.accuracy(best, self.test)
+        return measure(z0, zT), self.evaluate(best, self.test)[0]
 
     @torch.no_grad()
     def outputs(self, network: nn.Module, batches: DataLoader) -> tuple[Tensor, Tensor]:
@@ -172,9 +175,10 @@ class Baseline:
             targets.append(labels)
         return torch.cat(outputs), torch.cat(targets)
 
-    def accuracy(self, network: nn.Module, batches: DataLoader) -> float:
-        outputs, labels = self.outputs(network.eval(), batches)
-        return float((outputs.argmax(dim=1) == labels).double().mean())
+    def evaluate(self, network: nn.Module, batches: DataLoader) -> tuple[float, float]:
+        logits, labels = self.outputs(network.eval(), batches)
+        accuracy = (logits.argmax(dim=1) == labels).double().mean()
+        return float(accuracy), float(cross_entropy(logits, labels))
 
 
 def probe_cached(
@@ -189,7 +193,7 @@ def probe_cached(
     seed: int,
 ) -> nn.Module:
     """Probe one head on features that are cached already."""
-    head, generator = copy.deepcopy(head), torch.Generator().manual_seed(seed)
+    head, generator = copy.deepcopy(head).to(features.device), torch.Generator().manual_seed(seed)
     optimiser = torch.optim.SGD(head.parameters(), lr, momentum=0.9, nesterov=True)
     for _ in range(epochs):
         for batch in torch.randperm(len(labels), generator=generator).split(batch_size):

@@ -2,29 +2,29 @@
 
 import statistics
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from loky import ProcessPoolExecutor, cpu_count
+from loky import ProcessPoolExecutor
 
-from benchmarks.measure import Shares, alternate, extended
+from benchmarks.measure import Shares, extended, seconds
 from benchmarks.scales import Scale
-from benchmarks.sides import baselines, sweep_cost, sweep_shares
+from benchmarks.sides import baselines, processes, recipe, sweep_cost, sweep_shares
 from taskhead import studies
-from taskhead.backbones import extract_features
-from taskhead.heads import make_head
 from taskhead.parallel import keep_freed_memory, one_thread
 from taskhead.presets import EnergySweep, load_preset
 from taskhead.pretraining import pretrained_backbone
 from taskhead.records import Row
-from taskhead.runs import plan_finetuning
+from taskhead.runs import plan_finetuning, prepare
 from taskhead.settings import DIGITS, NetworkSetting, get_setting
 from taskhead.sweeps import compute_energy_sweep
-from taskhead.tasks import Draw
+
+Costs = Mapping[str, list[float]]
 
 
-def recorded_costs(scale: Scale, preset: str, device: torch.device) -> list[dict[str, Any]]:
-    """Measure shares of every sweep that is recorded for the preset, once on both sides."""
+def sweep_costs(scale: Scale, preset: str, device: torch.device) -> list[dict[str, Any]]:
+    """Measure shares of every sweep that is recorded for the preset, on both sides in turn."""
     rows = []
     for name, (table, _) in studies.all_recorded("energy_sweep", preset=preset).items():
         setting, grid = get_setting(name), load_preset(preset).energy_sweep[name]
@@ -37,49 +37,65 @@ def recorded_costs(scale: Scale, preset: str, device: torch.device) -> list[dict
                 "runs": len(table),
                 "ft_epochs": grid.ft_epochs,
                 "recorded": float(table["wall_s"].sum()),
-                "ours": _ours(setting, grid, preset, device, shares),
-                "baseline": _baseline(setting, grid, device, shares),
+                **_both(setting, grid, preset, device, shares, scale.repetitions),
             }
         )
     return rows
 
 
+def _both(
+    setting: NetworkSetting,
+    grid: EnergySweep,
+    preset: str,
+    device: torch.device,
+    shares: Shares,
+    repetitions: int,
+) -> Costs:
+    """Return the cost of a sweep on both sides, for each repetition."""
+    runs = plan_finetuning(setting, preset, grid)[: len(grid.taus)]  # one seed, one domain
+    backbone = pretrained_backbone(grid.backbone, device=device)
+    prepared = prepare(setting, backbone, runs[0], device)
+    shared = recipe(setting, backbone, grid.image_size)
+    side = baselines(prepared.task, backbone, shared, device)["B1"]
+    calls = sweep_shares("B1", side, prepared.head, shares)
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    ours: list[float] = []
+    with ProcessPoolExecutor(processes(device)) as pool:
+        for _ in range(repetitions):
+            ours.append(_ours(pool, setting, grid, runs, device, shares))
+            for name, call in calls.items():
+                times[name].append(seconds(call))
+    return {"ours": ours, "baseline": sweep_cost(times, "B1", grid, shares)}
+
+
 def _ours(
-    setting: NetworkSetting, grid: EnergySweep, preset: str, device: torch.device, shares: Shares
+    pool: ProcessPoolExecutor,
+    setting: NetworkSetting,
+    grid: EnergySweep,
+    runs: Sequence[Row],
+    device: torch.device,
+    shares: Shares,
 ) -> float:
-    """Return the cost of a sweep: preparation once a seed and domain, runs dealt to the cores."""
-    run = plan_finetuning(setting, preset, grid)[-1]  # probed for longest
-    n_prepared = len(grid.seeds) * len(grid.domains)
+    """Return our cost: every process prepares every seed and domain, and shares the runs."""
+    preparations: list[float] = []
     times: dict[str, list[float]] = {}
-    prepared: list[float] = []
-    with ProcessPoolExecutor(cpu_count()) as pool:
-        for share in shares:
-            work = (setting, {**run, "ft_epochs": share}, device)
-            done = [pool.submit(_run, *work) for _ in range(cpu_count())]
-            preparation, finetuning = zip(*(each.result() for each in done), strict=True)
-            prepared += preparation
-            times[f"run {share}"] = [statistics.mean(finetuning)]
-    one_run = extended(times, "run", shares, grid.ft_epochs)[0]
-    return n_prepared * (statistics.mean(prepared) + len(grid.taus) / cpu_count() * one_run)
+    for share in shares:
+        work = [{**run, "ft_epochs": share} for run in (runs[len(runs) // 2], runs[-1])]
+        done = [pool.submit(_run, setting, work, device) for _ in range(processes(device))]
+        preparation, finetuning = zip(*(each.result() for each in done), strict=True)
+        preparations += preparation
+        times[f"run {share}"] = [statistics.mean(finetuning)]
+    (run,) = extended(times, "run", shares, grid.ft_epochs)
+    one_seed = statistics.mean(preparations) + len(grid.taus) / processes(device) * run
+    return len(grid.seeds) * len(grid.domains) * one_seed
 
 
-def _run(setting: NetworkSetting, run: Row, device: torch.device) -> tuple[float, float]:
-    """Compute a run in a process; return the seconds of its preparation and of its finetuning."""
+def _run(setting: NetworkSetting, runs: Sequence[Row], device: torch.device) -> tuple[float, float]:
+    """Prepare, probe for all of the runs, finetune the first; return the seconds of each part."""
     keep_freed_memory()
     start = time.perf_counter()
     with one_thread():
-        ((row,),) = compute_energy_sweep(setting, [run], device)
+        (row,) = next(compute_energy_sweep(setting, runs, device))
+    if row["status"] != "done":
+        raise RuntimeError(f"a run of {setting.name} has {row['status']}; it says nothing of cost")
     return time.perf_counter() - start - row["wall_s"], row["wall_s"]
-
-
-def _baseline(
-    setting: NetworkSetting, grid: EnergySweep, device: torch.device, shares: Shares
-) -> float:
-    sizes = (grid.image_size, grid.train_per_class, grid.val_per_class, grid.test_per_class)
-    task = setting.load_task(Draw(grid.seeds[0], *sizes, domain=grid.domains[0])).to(device)
-    backbone = pretrained_backbone(grid.backbone, device=device)
-    side = baselines(task, backbone, setting, device)["B1"]
-    n_features = extract_features(backbone, task.val.images[:1]).shape[1]
-    head = make_head(n_features, task.n_classes, init_scale=setting.init_scale)
-    times = alternate(sweep_shares("B1", side, head, shares), 1)
-    return sweep_cost(times, "B1", grid, shares)[0]

@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from torchvision import models
 
 from benchmarks.measure import Times, alternate, seconds
+from benchmarks.scales import Scale
 from taskhead.data import forward_batches
 from taskhead.parallel import keep_freed_memory, one_thread
 from taskhead.resnets import CifarResNet
@@ -21,37 +22,43 @@ from taskhead.resnets import CifarResNet
 BATCH, STEPS = 32, 10
 
 
-def levers(*, repetitions: int, device: torch.device) -> list[dict[str, Any]]:
-    """Measure the levers on steps of ResNet-20 and on forward passes, with one thread each."""
+def levers(scale: Scale, device: torch.device) -> list[dict[str, Any]]:
+    """Measure the levers on steps of ResNet-20 and on forward passes, with one thread each.
+
+    Compilation, which wants a C++ compiler, is left out where images are made.
+    """
+    repetitions, compilation = scale.repetitions + 2, 0.0
     with one_thread():
         variants = {
             "plain": _steps(device, memory_format=torch.contiguous_format),
             "channels_last": _steps(device),
             "fused": _steps(device, fused=True),
-            "compiled": _steps(device, compiled=True),
         }
-        with mock.patch.object(torch.compiler.config, "force_disable_caches", True):
-            compilation = seconds(partial(variants["compiled"], 1))
+        if not scale.made:
+            variants["compiled"] = _steps(device, compiled=True)
+            with mock.patch.object(torch.compiler.config, "force_disable_caches", True):
+                compilation = seconds(partial(variants["compiled"], 1))
         calls = {name: partial(call, STEPS) for name, call in variants.items()}
         alternate(calls, 1)  # warm up
         step = alternate(calls, repetitions)
         forward = alternate(_forwards(device), repetitions)
     last = step["channels_last"]
-    compiled = f"`torch.compile`, after {compilation:.0f} s of compilation"
     steps, forwards = "steps of ResNet-20", "SqueezeNet forward, 96 px"
     whole, batches = forward["whole"], forward["batches"]
     rows = [
-        ("`channels_last`", steps, step["plain"], last, "kept"),
-        ("fused optimiser", steps, last, step["fused"], "left: it gains little"),
-        (compiled, steps, last, step["compiled"], "left: every process would compile"),
-        ("batches of 2^18 pixels in place of 1024 images", forwards, whole, batches, "kept"),
+        ("`channels_last`", steps, step["plain"], last, "in use"),
+        ("fused optimiser", steps, last, step["fused"], "not in use"),
+        ("bounded batches in place of one", forwards, whole, batches, "in use"),
     ]
+    if not scale.made:
+        name = f"`torch.compile`, after {compilation:.0f} s of compilation"
+        rows.append((name, steps, last, step["compiled"], "not in use"))
     if device.type == "cpu":
         times = _in_processes(repetitions, device)
-        rows.append(("freed memory kept", steps, times["alone"], times["keeping"], "kept"))
-        name = f"{cpu_count()} processes with one thread in place of one with {cpu_count()}"
-        rows.append((name, steps, times["threads"], times["processes"], "kept"))
-    names = ("lever", "work", "without", "with", "verdict")
+        rows.append(("freed memory kept", steps, times["alone"], times["keeping"], "in use"))
+        name = "a process for each core in place of a thread for each"
+        rows.append((name, steps, times["threads"], times["processes"], "in use"))
+    names = ("lever", "work", "without", "with", "engine")
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
@@ -64,7 +71,6 @@ def _steps(
 ) -> Callable[[int], None]:
     """Return a function that takes so many finetuning steps on one batch."""
     network = nn.Sequential(CifarResNet(20), nn.Linear(64, 10)).to(device).eval()
-    network = network.to(memory_format=memory_format)
     images = torch.randn(BATCH, 3, 32, 32, device=device).contiguous(memory_format=memory_format)
     labels = torch.arange(BATCH, device=device) % 10
     optimiser = torch.optim.SGD(

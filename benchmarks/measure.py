@@ -1,5 +1,6 @@
 """Timing, straight lines through shares of a cost, the machine's measured peak, operations."""
 
+import copy
 import gc
 import platform
 import statistics
@@ -53,10 +54,11 @@ def extended(times: Times, name: str, shares: Shares, length: float) -> list[flo
 
 
 def bend(times: Times, name: str, shares: Shares, work: Callable[[int], object]) -> str:
-    """Say how far the line lies from the cost of twice the longer share, which is measured once."""
+    """Say how far the line lies from the cost of twice the longer share, as often measured."""
     length = 2 * shares[1]
     line = statistics.median(extended(times, name, shares, length))
-    off = line / seconds(partial(work, length)) - 1
+    measured = alternate({"whole": partial(work, length)}, len(times[f"{name} {shares[0]}"]))
+    off = line / statistics.median(measured["whole"]) - 1
     return f"for {length} epochs {name} {100 * off:+.0f} %"
 
 
@@ -67,6 +69,7 @@ def total(*costs: list[float]) -> list[float]:
 
 def flops(network: nn.Module, images: Tensor, *, training: bool) -> float:
     """Count the operations of one image: forward, or forward and backward."""
+    network = copy.deepcopy(network)  # keeps the gradients
     with FlopCounterMode(display=False) as counter:
         output = network(images)
         if training:

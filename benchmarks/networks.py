@@ -1,5 +1,6 @@
 """The pieces of work on networks: probing, whole sweeps and the finetuning loop."""
 
+import copy
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -10,19 +11,17 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.baseline import B0, Baseline, probe_cached
-from benchmarks.measure import (
-    Shares,
-    alternate,
-    bend,
-    extended,
-    flops,
-    peak_flops,
-    shares_of,
-    total,
-)
+from benchmarks.baseline import Recipe, probe_cached
+from benchmarks.measure import Shares, alternate, bend, flops, peak_flops, shares_of
 from benchmarks.scales import Scale, Work, image_setting, task_draw
-from benchmarks.sides import baselines, recipe, sweep_cost, sweep_shares, without_normalisation
+from benchmarks.sides import (
+    as_command,
+    baselines,
+    probing_cost,
+    recipe,
+    sweep_cost,
+    sweep_shares,
+)
 from taskhead import studies
 from taskhead.adaptation import measure
 from taskhead.augmentation import CropAndFlip
@@ -54,7 +53,7 @@ def hp_grid(scale: Scale, preset: str, device: torch.device) -> Work:
         z0 = extract_features(backbone, task.train.images)
         return probe_head(z0, labels, head, taus=taus, lr=setting.hp_lr)
 
-    sides = baselines(task, backbone, setting, device)
+    sides = baselines(task, backbone, recipe(setting, backbone, 32), device)
     calls = {"ours": ours}
     for name, side in sides.items():
         calls |= shares_of(name, partial(side.probe, head), scale.shares)
@@ -63,9 +62,7 @@ def hp_grid(scale: Scale, preset: str, device: torch.device) -> Work:
     theirs = average_initial_energy(sides["B1"].probe(head, taus[2])(z0).detach(), labels)
     operations = flops(backbone, task.train.images[:8], training=False)
     operations += _head_flops(task.n_classes) * taus[-1]
-    b0, b1 = (
-        total(*(extended(times, name, scale.shares, tau) for tau in taus)) for name in ("B0", "B1")
-    )
+    b0, b1 = (probing_cost(times, name, taus, scale.shares) for name in sides)
     straight = bend(times, "B1", scale.shares, partial(sides["B1"].probe, head))
     return Work(
         work=f"HP of a {len(taus)}-point tau grid, {taus[-1]} epochs, {len(labels):,} images, "
@@ -87,7 +84,7 @@ def hp_heads(scale: Scale, preset: str, device: torch.device) -> Work:
     z0, labels = extract_features(backbone, task.train.images), task.train.labels
     heads = [make_head(HIDDEN, task.n_classes, init_scale=s, seed=seed) for _, seed, s in HEADS]
     eps, seeds = [head[0] for head in HEADS], [head[1] for head in HEADS]
-    options = {"lr": setting.hp_lr, "batch_size": 32}
+    options = {"lr": setting.hp_lr, "batch_size": setting.batch_size}
 
     def theirs() -> list[nn.Module]:
         return [
@@ -112,7 +109,8 @@ def hp_heads(scale: Scale, preset: str, device: torch.device) -> Work:
         ours=times["ours"],
         floor=operations / peak_flops(device),
         difference=max(abs(a / b - 1) for a, b in zip(together, alone, strict=True)),
-        how="baseline: a plain loop for each head on the same cache, batch 32; every AIE compared",
+        how=f"baseline: a plain loop for each head on the same cache, batch {setting.batch_size}; "
+        "every AIE compared",
     )
 
 
@@ -140,13 +138,12 @@ def digits_sweep(scale: Scale, preset: str, device: torch.device) -> Work:
         ours,
         scale.digits_shares,
         scale.repetitions,
-        whole=True,
         least=4,
     )
 
 
 def image_sweep(scale: Scale, preset: str, device: torch.device) -> Work:
-    """Run an energy sweep of ResNet-20 on one seed, of which both sides run two shares."""
+    """Run an energy sweep of ResNet-20 on one seed."""
     setting, task, backbone = _images(scale, scale.ft_per_class, device)
     draw = task_draw(scale, scale.ft_per_class)
     grid = EnergySweep(
@@ -160,9 +157,10 @@ def image_sweep(scale: Scale, preset: str, device: torch.device) -> Work:
         ft_epochs=scale.ft_epochs,
     )
 
-    def ours(epochs: int) -> None:
-        runs = plan_finetuning(setting, preset, grid.model_copy(update={"ft_epochs": epochs}))
-        for _ in spread(partial(_compute, setting, device), runs, together=(), workers=None):
+    def ours() -> None:
+        runs, compute = plan_finetuning(setting, preset, grid), partial(_compute, setting, device)
+        workers = None if device.type == "cpu" else 1
+        for _ in spread(compute, runs, together=(), workers=workers):
             pass
 
     return _sweep(
@@ -173,7 +171,6 @@ def image_sweep(scale: Scale, preset: str, device: torch.device) -> Work:
         ours,
         scale.shares,
         scale.repetitions,
-        whole=False,
         least=2 if device.type == "cpu" else 6,
     )
 
@@ -185,8 +182,14 @@ def ft_loop(scale: Scale, preset: str, device: torch.device) -> Work:
     few = task.val[torch.arange(2)]
     task = replace(task, val=few, test=few)
     steps = epochs * len(task.train.labels.split(batch_size))
-    network = nn.Sequential(backbone, head).eval()
-    optimiser = torch.optim.SGD(network.parameters(), 1e-5, momentum=0.9, nesterov=True)
+    network = nn.Sequential(copy.deepcopy(backbone), copy.deepcopy(head).to(device)).eval()
+    optimiser = torch.optim.SGD(
+        network.parameters(),
+        1e-5,
+        momentum=0.9,
+        weight_decay=setting.weight_decay,
+        nesterov=True,
+    )
     images, labels = task.train.images[:batch_size], task.train.labels[:batch_size]
 
     def bare() -> None:
@@ -235,17 +238,18 @@ def _sweep(
     shares: Shares,
     repetitions: int,
     *,
-    whole: bool,
     least: float,
 ) -> Work:
-    """Time a sweep on both sides, ours as a whole or from shares of its epochs, too."""
+    """Time a sweep on both sides: ours as a whole, the baseline from shares of its epochs."""
     device = task.train.labels.device
     head = make_head(HIDDEN, task.n_classes, init_scale=setting.init_scale)
-    sides = baselines(task, backbone, setting, device)
-    calls = {"ours": ours} if whole else shares_of("ours", ours, shares)
-    for name, side in sides.items():
-        calls |= sweep_shares(name, side, head, shares)
-    times = alternate(calls, repetitions)
+    shared = recipe(setting, backbone, grid.image_size)
+    sides = baselines(task, backbone, shared, device)
+    with as_command(ours) as whole:
+        calls = {"ours": whole}
+        for name, side in sides.items():
+            calls |= sweep_shares(name, side, head, shares)
+        times = alternate(calls, repetitions)
     theirs = {name: sweep_cost(times, name, grid, shares) for name in sides}
     straight = ", ".join(
         bend(times, f"B1 {part}", shares, partial(work, head))
@@ -255,7 +259,7 @@ def _sweep(
     operations = flops(backbone, images, training=True) * len(task.train) * grid.ft_epochs
     operations += flops(backbone, images, training=False) * len(task.val) * grid.ft_epochs
     operations *= len(grid.taus) * len(grid.seeds)
-    own = "" if whole else f"; ours: the same shares ({bend(times, 'ours', shares, ours)})"
+    off, gap = difference(shared, task, backbone, head)
     return Work(
         work=f"whole energy sweep, {grid.backbone}, {len(task.train):,} images of "
         f"{grid.image_size} px, batches of {setting.batch_size}, seeds: {len(grid.seeds)}, "
@@ -263,35 +267,45 @@ def _sweep(
         least=least,
         b0=theirs["B0"],
         baseline=theirs["B1"],
-        ours=times["ours"] if whole else extended(times, "ours", shares, grid.ft_epochs),
+        ours=times["ours"],
         floor=operations / peak_flops(device),
-        difference=difference(setting, task, backbone, head),
-        how=f"baseline: {shares[0]} and {shares[1]} epochs of HP and of FT, extended ({straight})"
-        + own
-        + "; four feature measures of B0 compared without augmentation",
+        difference=off,
+        accuracy_gap=gap,
+        how=f"baseline: {shares[0]} and {shares[1]} epochs of HP and of FT, extended ({straight}); "
+        "compared after an epoch of HP and two of FT without augmentation: four feature measures "
+        "of B0, test accuracies of B0 and B1",
     )
 
 
-def difference(setting: NetworkSetting, task: Task, backbone: nn.Module, head: nn.Module) -> float:
-    """Finetune on both sides without augmentation; return the largest difference of a measure."""
-    plainly = replace(recipe(setting), augment=False)
-    device = task.train.labels.device
-    theirs, _ = Baseline(task, without_normalisation(backbone), plainly, B0, device).finetune(
-        head, 2
-    )
+def difference(
+    shared: Recipe, task: Task, backbone: nn.Module, head: nn.Module
+) -> tuple[float, float]:
+    """Probe and finetune on both sides without augmentation.
+
+    Return the largest relative difference of a feature measure, and that of test accuracies.
+    """
+    device, lr = task.train.labels.device, shared.ft_lr
+    z0 = extract_features(backbone, task.train.images)
+    options = {"lr": shared.hp_lr, "batch_size": shared.batch_size}
+    (probed,) = probe_head(z0, task.train.labels, head, taus=[1], **options)
     tuned = finetune(
         backbone,
-        head,
+        probed.head,
         task,
         epochs=2,
-        backbone_lr=plainly.ft_lr,
-        head_lr=plainly.ft_lr,
-        batch_size=plainly.batch_size,
-        weight_decay=plainly.weight_decay,
+        backbone_lr=lr,
+        head_lr=lr,
+        batch_size=shared.batch_size,
+        weight_decay=shared.weight_decay,
     )
-    z0, zT = (extract_features(net, task.val.images) for net in (backbone, tuned.backbone))
-    ours = measure(z0, zT)
-    return max(abs(vars(ours)[name] / value - 1) for name, value in vars(theirs).items())
+    ours = measure(*(extract_features(net, task.val.images) for net in (backbone, tuned.backbone)))
+    sides = baselines(task, backbone, replace(shared, augment=False), device)
+    theirs = {name: side.finetune(side.probe(head, 1), 2) for name, side in sides.items()}
+    pairs = zip(vars(ours).values(), vars(theirs["B0"][0]).values(), strict=True)
+    return (
+        max(abs(own / their - 1) for own, their in pairs),
+        max(abs(tuned.test_accuracy - accuracy) for _, accuracy in theirs.values()),
+    )
 
 
 def _compute(setting: NetworkSetting, device: torch.device, runs: Sequence[Row]) -> Iterator[None]:

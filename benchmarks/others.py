@@ -40,10 +40,14 @@ def toy_grid(scale: Scale, preset: str, device: torch.device) -> Work:
     rows, evaluations = _count_evaluations(ours)
     residual = max(row["final_residual"] for row in rows)
 
+    problems = {
+        seed: toys.draw_problem(seed, WIDTH, feature_scale=WIDTH**-0.5) for seed in grid.seeds
+    }
+
     def theirs(lr: float) -> list[float]:
         moved = []
         for run in (runs[i] for i in chosen):
-            X, y, B0, v0 = toys.draw_problem(run["seed"], WIDTH, feature_scale=WIDTH**-0.5)
+            X, y, B0, v0 = problems[run["seed"]]
             zT = descend(
                 X,
                 y,
@@ -69,8 +73,8 @@ def toy_grid(scale: Scale, preset: str, device: torch.device) -> Work:
     with one_thread():
         times = alternate({"theirs": lambda: theirs(lr), "ours": ours}, scale.repetitions)
     return Work(
-        work=f"toy linear grid, {len(grid.taus)} taus x {len(grid.init_scales)} scales x "
-        f"{len(grid.seeds)} seeds",
+        work=f"toy linear grid, width {WIDTH}, {len(grid.taus)} taus x {len(grid.init_scales)} "
+        f"scales x {len(grid.seeds)} seeds",
         least=50,
         baseline=[len(runs) / len(chosen) * t for t in times["theirs"]],
         ours=times["ours"],

@@ -1,9 +1,10 @@
 """How much each preset measures, on which task, and what a row of the report holds."""
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -35,6 +36,7 @@ class Scale:
     toy_runs: int
 
 
+FILE = "resnet20.pt"
 AUTHORS_TAUS = (0, 1, 2, 4, 8, 16, 32, 50, 100, 199)
 LAPTOP = Scale(
     made=False,
@@ -45,8 +47,8 @@ LAPTOP = Scale(
     ft_per_class=5,
     ft_taus=AUTHORS_TAUS,
     ft_epochs=20,
-    shares=(1, 3),
-    digits_shares=(10, 30),
+    shares=(2, 6),
+    digits_shares=(20, 60),
     toy_runs=200,
 )
 SCALES = {
@@ -73,20 +75,22 @@ class Work:
     """One piece of work; lists hold seconds, one for each repetition.
 
     `baseline` is B1 where there are two variants. The target is a ratio of baseline to ours of at
-    `least` so much, or `most` seconds. `floor` is the least time that the arithmetic of the work
-    takes at the machine's measured peak. `difference` is the largest relative difference between
-    what both sides computed.
+    `least` so much, or `most` seconds where there is no baseline. `floor` is the least time that
+    the arithmetic of the work takes at the machine's measured peak. `difference` is the largest
+    relative difference between what both sides computed, `accuracy_gap` that of test accuracies in
+    [0, 1].
     """
 
     work: str
     ours: list[float]
     how: str
-    least: float | None = None
-    most: float | None = None
+    least: float = 0
+    most: float = 0
     baseline: list[float] | None = None
     b0: list[float] | None = None
     floor: float | None = None
     difference: float | None = None
+    accuracy_gap: float | None = None
 
 
 def made_task(draw: Draw) -> Task:
@@ -110,14 +114,20 @@ def image_setting(scale: Scale) -> NetworkSetting:
     setting = replace(CIFAR10_TO_CIFAR100, batch_size=128)
     if not scale.made:
         return setting
-    weights = Path(tempfile.gettempdir()) / "taskhead-benchmarks-resnet20.pt"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        torch.save(CifarResNet(20).state_dict(), weights)
-    return replace(setting, load_task=made_task, weights=str(weights))
+    return replace(setting, load_task=made_task, weights=str(Path(_made_weights().name) / FILE))
 
 
 def task_draw(scale: Scale, per_class: int) -> Draw:
     """Return which images of the setting's task a piece of work takes."""
     val = 2 if scale.made else 5
     return Draw(0, 32, train_per_class=per_class, val_per_class=val, test_per_class=5)
+
+
+@cache
+def _made_weights() -> TemporaryDirectory[str]:
+    """Return a folder with weights of an untrained ResNet-20, which goes when this process ends."""
+    folder = TemporaryDirectory()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        torch.save(CifarResNet(20).state_dict(), Path(folder.name) / FILE)
+    return folder

@@ -66,24 +66,30 @@ AXES: dict[str, Axis] = {
 def scaling(*, points: int, device: torch.device) -> list[dict]:
     """Measure the first `points` numbers of each axis, each in a process of its own.
 
-    The slope is that of a straight line through logarithms of cost and number.
+    The slope is that of a straight line through logarithms of cost and number, and that between the
+    last two.
     """
     rows = []
-    for name, (work, call, numbers) in AXES.items():
-        measured = [_alone(call, number, device) for number in numbers[:points]]
+    for name, (work, call, all_numbers) in AXES.items():
+        numbers = list(all_numbers[:points])
+        measured = [_alone(call, number, device) for number in numbers]
         times, peaks = zip(*measured, strict=True)
-        slope = np.polyfit(np.log(numbers[:points]), np.log(times), 1)[0]
         rows.append(
             {
                 "of": name,
                 "work": work,
-                "numbers": list(numbers[:points]),
+                "numbers": numbers,
                 "seconds": list(times),
-                "slope": float(slope),
+                "slope": _slope(numbers, times),
+                "last_slope": _slope(numbers[-2:], times[-2:]),
                 "peak_mib": list(peaks),
             }
         )
     return rows
+
+
+def _slope(numbers: Sequence[int], times: Sequence[float]) -> float:
+    return float(np.polyfit(np.log(numbers), np.log(times), 1)[0])
 
 
 def _alone(call: Callable, number: int, device: torch.device) -> tuple[float, float]:

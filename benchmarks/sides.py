@@ -1,44 +1,61 @@
-"""The baseline set up for a setting, and what a whole sweep costs it."""
+"""The two sides set up for a setting: ours as the command runs it, the baseline and its cost."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import torch
-from loky import cpu_count
+from loky import ProcessPoolExecutor, cpu_count
 from torch import nn
+from torchvision import transforms
 
 from benchmarks.baseline import B0, B1, Baseline, Recipe
 from benchmarks.measure import Shares, Times, extended, shares_of, total
-from taskhead.backbones import CHECKPOINT_MEAN, CHECKPOINT_STD, Normalise
+from taskhead.backbones import Normalise
 from taskhead.data import Task
+from taskhead.parallel import keep_freed_memory
 from taskhead.presets import EnergySweep
-from taskhead.settings import DIGITS, NetworkSetting
+from taskhead.settings import NetworkSetting
+
+TINY = 16  # pixels; for smaller images loader processes cost more than they save
 
 
-def recipe(setting: NetworkSetting) -> Recipe:
-    """Return the setting's rates and its normalisation, which the digits do without."""
-    grey = setting.name == DIGITS.name
+def processes(device: torch.device) -> int:
+    """Return how many processes the engine takes by default."""
+    return cpu_count() if device.type == "cpu" else 1
+
+
+@contextmanager
+def as_command(work: Callable[..., object]) -> Iterator[Callable[..., object]]:
+    """Within this context, do the work in a process that keeps freed memory, as the command."""
+    with ProcessPoolExecutor(1) as pool:
+        pool.submit(keep_freed_memory).result()
+        yield lambda *arguments: pool.submit(work, *arguments).result()
+
+
+def recipe(setting: NetworkSetting, backbone: nn.Module, image_size: int) -> Recipe:
+    """Return the setting's rates and the normalisation that the backbone begins with, if any."""
+    first, normalise = next(backbone.children()), None
+    if isinstance(first, Normalise):
+        mean, std = ((values.flatten() / 255).tolist() for values in (first.mean, first.std))
+        normalise = transforms.Normalize(mean, std)
     return Recipe(
         hp_lr=setting.hp_lr,
         ft_lr=setting.ft_lr,
-        mean=(0.0,) if grey else CHECKPOINT_MEAN,
-        std=(1.0,) if grey else CHECKPOINT_STD,
+        normalise=normalise,
         batch_size=setting.batch_size,
         weight_decay=setting.weight_decay,
         augment=setting.augment != "none",
-        workers=0 if grey else cpu_count(),  # for 64 pixels processes cost more than they save
+        workers=cpu_count() if image_size > TINY else 0,
     )
 
 
 def baselines(
-    task: Task, backbone: nn.Module, setting: NetworkSetting, device: torch.device
+    task: Task, backbone: nn.Module, recipe: Recipe, device: torch.device
 ) -> dict[str, Baseline]:
     """Return both variants of the baseline by name."""
     plain = without_normalisation(backbone)
-    return {
-        variant.name: Baseline(task, plain, recipe(setting), variant, device)
-        for variant in (B0, B1)
-    }
+    return {variant.name: Baseline(task, plain, recipe, variant, device) for variant in (B0, B1)}
 
 
 def without_normalisation(backbone: nn.Module) -> nn.Module:
@@ -55,10 +72,15 @@ def sweep_shares(
     return probing | shares_of(f"{name} FT", partial(side.finetune, head), shares)
 
 
+def probing_cost(times: Times, name: str, taus: Sequence[int], shares: Shares) -> list[float]:
+    """Return the baseline's cost of probing from scratch for each tau, for each repetition."""
+    return total(*(extended(times, name, shares, tau) for tau in taus if tau))
+
+
 def sweep_cost(times: Times, name: str, grid: EnergySweep, shares: Shares) -> list[float]:
     """Return the baseline's cost of all seeds and domains of a sweep, for each repetition."""
     one_seed = total(
-        *(extended(times, f"{name} HP", shares, tau) for tau in grid.taus),
+        probing_cost(times, f"{name} HP", grid.taus, shares),
         *[extended(times, f"{name} FT", shares, grid.ft_epochs)] * len(grid.taus),
     )
     return [len(grid.seeds) * len(grid.domains) * cost for cost in one_seed]

@@ -45,7 +45,7 @@ def benchmark_tables(measured: dict) -> dict[str, str]:
         "benchmark_notes": report.notes(measured["works"]),
         "benchmark_scaling": report.scaling_table(measured["scaling"]),
         "benchmark_levers": report.levers_table(measured["levers"]),
-        "benchmark_costs": report.costs_table(measured["recorded"]),
+        "benchmark_costs": report.costs_table(measured["costs"]),
     }
 
 

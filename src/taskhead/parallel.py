@@ -101,20 +101,20 @@ def keep_freed_memory() -> None:
         libc.mallopt(_M_MMAP_MAX, 0)
 
 
-def _help(work: Work, hands: Sequence[Sequence[Row]], patience: float, stop: Event) -> bool:
-    """Have a process for each hand do its work after `patience` seconds; False if stopped."""
+def _help(work: Work, shares: Sequence[Sequence[Row]], patience: float, stop: Event) -> bool:
+    """Have a process for each share do its work after `patience` seconds; False if stopped."""
     if stop.wait(patience):
         return False
-    pool = ProcessPoolExecutor(len(hands), timeout=60)
+    pool = ProcessPoolExecutor(len(shares))
     try:
-        pending = {pool.submit(_exhaust, work, hand, os.getpid()) for hand in hands}
+        pending = {pool.submit(_exhaust, work, share, os.getpid()) for share in shares}
         while pending and not stop.is_set():
             finished, pending = wait(pending, timeout=1)
             for future in finished:
                 future.result()
     except TerminatedWorkerError:
         raise ChildProcessError(
-            f"one of {len(hands)} helper processes was killed, most likely for want of memory; "
+            f"one of {len(shares)} helper processes was killed, most likely for want of memory; "
             "finished runs are kept; continue with fewer workers"
         ) from None
     finally:

@@ -173,7 +173,7 @@ def probe_heads(
 
 
 def _loss_gradient(logits: Tensor, targets: Tensor, eps: Tensor) -> Tensor:
-    """Return the gradient of the mean cross-entropy by the logits: minus the energy, e_y - p.
+    """Return the gradient of the mean cross-entropy by the logits: p - e_y over the batch size.
 
     Logits (..., B, K), targets (..., B); `eps`, which broadcasts with the logits, smooths e_y.
     """

@@ -178,8 +178,8 @@ def run(
         the results file is damaged. Nothing has been computed or written then.
     """
     described, scale = _prepare(study, setting, preset, seeds, options)
-    plan = STUDIES[study].plan(described, preset, scale)
     kind, torch_device = STUDIES[study], choose_device(device)
+    plan = kind.plan(described, preset, scale)
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     if workers is None and torch_device.type != "cpu":
