@@ -86,7 +86,7 @@ def test_readme_says_what_the_rules_give():
         "the distance grows with the energy and cosine similarity falls everywhere but on PACS "
         "sketches, where neither is shown. A rise and fall of the dot product is shown on digits "
         "and CIFAR-100, of the norm on CIFAR-100 and PACS sketches; in CIFAR-100 the fall "
-        "is that of a single point of the grid, no probing."
+        "rests on a single point of the grid, no probing."
     ) in README
 
 

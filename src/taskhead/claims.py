@@ -128,9 +128,8 @@ def best_in_between(table: pd.DataFrame, *, judged_on: str = "test_accuracy") ->
 
     The tau with the highest mean validation accuracy is chosen; its test accuracy, or another
     column it is `judged_on`, is compared with that of the first and the last tau, paired over
-    seeds. The claim holds if the chosen tau lies
-    inside the grid and both differences have a 95 percent confidence interval above zero. Diverged
-    runs are treated as in `feature_trends`.
+    seeds. The claim holds if the chosen tau lies inside the grid and both differences have a 95
+    percent confidence interval above zero. Diverged runs are treated as in `feature_trends`.
 
     Returns
     -------
