@@ -26,11 +26,11 @@ def processes(device: torch.device) -> int:
 
 
 @contextmanager
-def as_command(work: Callable[..., object]) -> Iterator[Callable[..., object]]:
+def as_command(work: Callable[[], object]) -> Iterator[Callable[[], object]]:
     """Within this context, do the work in a process that keeps freed memory, as the command."""
     with ProcessPoolExecutor(1) as pool:
         pool.submit(keep_freed_memory).result()
-        yield lambda *arguments: pool.submit(work, *arguments).result()
+        yield lambda: pool.submit(work).result()
 
 
 def recipe(setting: NetworkSetting, backbone: nn.Module, image_size: int) -> Recipe:

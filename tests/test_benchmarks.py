@@ -56,7 +56,7 @@ def test_every_work_is_measured_on_both_sides(report: dict):
 
 def test_both_sides_compute_the_same(report: dict):
     compared = [work for work in report["works"] if work["difference"] is not None]
-    assert {work["work"].split()[0] for work in compared} == {"HP", "whole", "toy"}
+    assert len(compared) == 5
     for work in compared:
         allowed = 1e-2 if work["work"].startswith("toy") else 1e-4
         assert work["difference"] <= allowed, work["work"]

@@ -59,7 +59,7 @@ def test_folders_that_cannot_be_made_are_named_before_anything_is_computed(
     file = tmp_path / "file"
     file.touch()
     assert main([*TOY, "--results", str(file / "results")]) == 1
-    assert f"{file} is a file; give another results folder" in (capsys.readouterr().err)
+    assert f"{file} is a file; give another results folder" in capsys.readouterr().err
     monkeypatch.setenv("TASKHEAD_DATA", str(file / "data"))
     sweep = ["run", "energy_sweep", "--setting", "digits", "--preset", "smoke"]
     assert main([*sweep, "--results", str(tmp_path)]) == 1
