@@ -89,6 +89,23 @@ def test_pretraining_changes_the_backbone_the_same_way_every_time(quick: Path, n
     assert not same_weights(first.best_backbone, RECIPES[name].build())
 
 
+def test_pretraining_has_one_thread_whoever_asks_first(quick: Path, monkeypatch):
+    threads = []
+
+    def spy(*arguments):
+        threads.append(torch.get_num_threads())
+        return pretrain(*arguments)
+
+    monkeypatch.setattr(pretraining, "pretrain", spy)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        pretrained_backbone("small_convnet")
+    finally:
+        torch.set_num_threads(before)
+    assert threads == [1]
+
+
 def test_augmentation_of_the_recipe_is_used(quick: Path):
     recipe = RECIPES["resnet18-cifar-w16"]
     plain, augmented = (

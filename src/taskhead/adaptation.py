@@ -43,7 +43,7 @@ def measure(z0: Tensor, zT: Tensor) -> Adaptation:
             f"z0 and zT must share one shape (N, h) with N > 0, "
             f"got {tuple(z0.shape)} and {tuple(zT.shape)}"
         )
-    z0, zT = z0.double(), zT.double()
+    z0, zT = z0.cpu().double(), zT.cpu().double()  # no float64 on Apple's GPUs
     if not bool((z0.isfinite() & zT.isfinite()).all()):
         raise ValueError("features hold NaN or infinity; the measures are not defined")
     return Adaptation(

@@ -21,7 +21,7 @@ def per_sample_energy(logits: Tensor, targets: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        Shape (N,), each in [0, sqrt(2)]; computed in float64.
+        Shape (N,), each in [0, sqrt(2)]; computed in float64 on the CPU.
 
     Raises
     ------
@@ -37,7 +37,8 @@ def per_sample_energy(logits: Tensor, targets: Tensor) -> Tensor:
     check_labels(targets, logits.shape[1])
     if not bool(logits.isfinite().all()):
         raise ValueError("logits hold NaN or infinity; the energy is not defined")
-    gap = one_hot(targets.long(), logits.shape[1]) - logits.double().softmax(dim=1)
+    logits, targets = logits.cpu().double(), targets.cpu().long()  # no float64 on Apple's GPUs
+    gap = one_hot(targets, logits.shape[1]) - logits.softmax(dim=1)
     return gap.norm(dim=1)
 
 
@@ -52,7 +53,7 @@ def average_initial_energy(logits: Tensor, targets: Tensor) -> float:
 
 def accuracy(logits: Tensor, targets: Tensor) -> float:
     """Return the share of samples, in [0, 1], whose largest logit (N, K) is the target (N,)."""
-    return float((logits.argmax(dim=1) == targets).double().mean())
+    return (logits.argmax(dim=1) == targets).sum().item() / len(targets)
 
 
 def smoothing_floor(eps: float, n_classes: int) -> float:

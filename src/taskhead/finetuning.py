@@ -120,6 +120,7 @@ def finetune(
         momentum=momentum,
         weight_decay=weight_decay,
         nesterov=momentum > 0,
+        fused=True,
     )
     n_steps = epochs * math.ceil(len(task.train) / batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, n_steps)

@@ -28,6 +28,7 @@ from taskhead.checks import check_choice
 from taskhead.data import Task, data_root, one_process
 from taskhead.finetuning import FinetuneResult, finetune
 from taskhead.heads import make_head
+from taskhead.parallel import one_thread
 from taskhead.records import Row
 from taskhead.tasks import Draw, dataset_task, digits_task
 
@@ -224,7 +225,8 @@ def _from_recipe(name: str, weights: str, device: torch.device | str) -> nn.Modu
             print(
                 f"pretraining {name} once: {recipe.source}, {recipe.epochs} epochs", file=sys.stderr
             )
-            store(pretrain(recipe, device), cached)
+            with one_thread():  # whoever asks first, the weights are the same
+                store(pretrain(recipe, device), cached)
     try:
         load_checkpoint(backbone, cached)
     except ValueError as error:
