@@ -51,6 +51,7 @@ def test_rate_in_use_is_the_one_the_search_chose_on_other_seeds(setting: str):
     choice = claims.smallest_sufficient(search, "ft_lr")
     assert choice.index[choice["chosen"]].tolist() == [described.ft_lr]
     assert set(sweep["ft_lr"]) == {described.ft_lr}
+    assert set(search["ft_epochs"]) == set(sweep["ft_epochs"])
     assert not set(search["seed"]) & set(sweep["seed"])
 
 
@@ -60,6 +61,12 @@ def test_sweep_is_at_least_as_long_as_the_search_asks_on_other_seeds(setting: st
     choice = claims.smallest_sufficient(search, "ft_epochs")
     assert sweep["ft_epochs"].min() >= choice.index[choice["chosen"]].max()
     assert not set(search["seed"]) & set(sweep["seed"])
+
+
+def test_every_run_of_cifar100_is_better_with_more_epochs_than_the_rule_chose():
+    search = table("length_search", "cifar10-to-cifar100")
+    runs = search.pivot_table("val_accuracy", ["seed", "tau"], "ft_epochs")
+    assert (runs[40] > runs[20]).all()
 
 
 def test_readme_says_what_the_rules_give():
