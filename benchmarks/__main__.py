@@ -9,6 +9,7 @@ CIFAR-100 and the public checkpoint from the data folder.
 import argparse
 import json
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -55,9 +56,15 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     options = parser.parse_args()
-    device, scale = choose_device(options.device), SCALES[options.preset]
+    try:
+        device, scale = choose_device(options.device), SCALES[options.preset]
+    except ValueError as error:
+        parser.error(str(error))
     if options.json:
+        if options.json.exists() and set(options.only) != set(PARTS):
+            parser.error(f"{options.json} exists and may hold other parts; give another file")
         options.json.parent.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
     report = {
         "preset": options.preset,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -69,11 +76,13 @@ def main() -> None:
         if name in WORKS:
             report["works"].append(summary(WORKS[name](scale, options.preset, device)))
         elif name == "scaling":
-            report["scaling"] = scaling(points=2 if scale.made else 5, device=device)
+            points = 2 if scale.made else 5
+            report["scaling"] = scaling(points=points, repetitions=scale.repetitions, device=device)
         elif name == "levers":
             report["levers"] = levers(scale, device)
         elif name == "costs":
             report["costs"] = sweep_costs(scale, options.preset, device)
+        report["minutes"] = (time.perf_counter() - start) / 60
         if options.json:
             options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(render(report))

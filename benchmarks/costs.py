@@ -61,6 +61,7 @@ def _both(
     times: dict[str, list[float]] = {name: [] for name in calls}
     ours: list[float] = []
     with ProcessPoolExecutor(processes(device)) as pool:
+        _ours(pool, setting, grid, runs, device, (1, 2))  # warm up
         for _ in range(repetitions):
             ours.append(_ours(pool, setting, grid, runs, device, shares))
             for name, call in calls.items():

@@ -15,6 +15,7 @@ from torchvision import models
 
 from benchmarks.measure import Times, alternate, seconds
 from benchmarks.scales import Scale
+from taskhead.backbones import small_convnet
 from taskhead.data import forward_batches
 from taskhead.parallel import keep_freed_memory, one_thread
 from taskhead.resnets import CifarResNet
@@ -23,7 +24,7 @@ BATCH, STEPS = 32, 10
 
 
 def levers(scale: Scale, device: torch.device) -> list[dict[str, Any]]:
-    """Measure the levers on steps of ResNet-20 and on forward passes, with one thread each.
+    """Measure the levers on finetuning steps and on forward passes, with one thread each.
 
     Compilation, which wants a C++ compiler, is left out where images are made.
     """
@@ -32,22 +33,27 @@ def levers(scale: Scale, device: torch.device) -> list[dict[str, Any]]:
         variants = {
             "plain": _steps(device, memory_format=torch.contiguous_format),
             "channels_last": _steps(device),
-            "fused": _steps(device, fused=True),
+            "digits": _steps(device, digits=True, fused=False),
+            "digits, fused": _steps(device, digits=True),
         }
         if not scale.made:
             variants["compiled"] = _steps(device, compiled=True)
             with mock.patch.object(torch.compiler.config, "force_disable_caches", True):
                 compilation = seconds(partial(variants["compiled"], 1))
-        calls = {name: partial(call, STEPS) for name, call in variants.items()}
+        calls = {
+            name: partial(call, 20 * STEPS if name.startswith("digits") else STEPS)
+            for name, call in variants.items()
+        }
         alternate(calls, 1)  # warm up
         step = alternate(calls, repetitions)
         forward = alternate(_forwards(device), repetitions)
     last = step["channels_last"]
-    steps, forwards = "steps of ResNet-20", "SqueezeNet forward, 96 px"
+    steps, digits = "steps of ResNet-20", "steps of the digits' network"
+    forwards = "SqueezeNet forward, 96 px"
     whole, batches = forward["whole"], forward["batches"]
     rows = [
         ("`channels_last`", steps, step["plain"], last, "in use"),
-        ("fused optimiser", steps, last, step["fused"], "not in use"),
+        ("fused optimiser", digits, step["digits"], step["digits, fused"], "in use"),
         ("bounded batches in place of one", forwards, whole, batches, "in use"),
     ]
     if not scale.made:
@@ -66,12 +72,14 @@ def _steps(
     device: torch.device,
     *,
     memory_format: torch.memory_format = torch.channels_last,
-    fused: bool = False,
+    digits: bool = False,
+    fused: bool = True,
     compiled: bool = False,
 ) -> Callable[[int], None]:
     """Return a function that takes so many finetuning steps on one batch."""
-    network = nn.Sequential(CifarResNet(20), nn.Linear(64, 10)).to(device).eval()
-    images = torch.randn(BATCH, 3, 32, 32, device=device).contiguous(memory_format=memory_format)
+    backbone, shape = (small_convnet(), (1, 8, 8)) if digits else (CifarResNet(20), (3, 32, 32))
+    network = nn.Sequential(backbone, nn.Linear(64, 10)).to(device).eval()
+    images = torch.randn(BATCH, *shape, device=device).contiguous(memory_format=memory_format)
     labels = torch.arange(BATCH, device=device) % 10
     optimiser = torch.optim.SGD(
         network.parameters(), 1e-6, momentum=0.9, nesterov=True, fused=fused

@@ -16,7 +16,7 @@ from loky import cpu_count
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from taskhead.records import device_name
+from taskhead.records import commit, device_name
 
 Times = Mapping[str, list[float]]
 Shares = tuple[int, int]
@@ -39,6 +39,11 @@ def alternate(calls: Mapping[str, Callable[[], object]], repetitions: int) -> Ti
         for name, call in calls.items():
             times[name].append(seconds(call))
     return times
+
+
+def warm_up(*calls: Callable[[], object]) -> float:
+    """Make each call once; return the seconds, which count for none of them."""
+    return sum(seconds(call) for call in calls)
 
 
 def shares_of(name: str, work: Callable[[int], object], shares: Shares) -> dict[str, Callable]:
@@ -104,6 +109,7 @@ def machine(device: torch.device) -> dict[str, str]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         **{name: version(name) for name in ("taskhead", "torch", "torchvision", "numpy", "scipy")},
+        "commit": commit("src", "presets", "benchmarks") or "unknown",
     }
 
 

@@ -62,7 +62,7 @@ SCALES = {
         ft_taus=(0, 1),
         ft_epochs=3,
         shares=(1, 2),
-        digits_shares=(1, 2),
+        digits_shares=(2, 20),
         toy_runs=4,
     ),
     "laptop": LAPTOP,
@@ -78,7 +78,7 @@ class Work:
     `least` so much, or `most` seconds where there is no baseline. `floor` is the least time that
     the arithmetic of the work takes at the machine's measured peak. `difference` is the largest
     relative difference between what both sides computed, `accuracy_gap` that of test accuracies in
-    [0, 1].
+    [0, 1]. `warm_up` are the seconds of a first round that is not counted.
     """
 
     work: str
@@ -91,6 +91,7 @@ class Work:
     floor: float | None = None
     difference: float | None = None
     accuracy_gap: float | None = None
+    warm_up: float | None = None
 
 
 def made_task(draw: Draw) -> Task:

@@ -1,5 +1,6 @@
 """How cost and memory of the engine grow with heads, taus, seeds and images, on Linux."""
 
+import statistics
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from benchmarks.scales import made_task
 from taskhead.backbones import CHECKPOINT_MEAN, CHECKPOINT_STD, Normalise, extract_features
 from taskhead.finetuning import finetune
 from taskhead.heads import make_head
-from taskhead.parallel import one_thread
+from taskhead.parallel import keep_freed_memory, one_thread
 from taskhead.presets import load_preset
 from taskhead.probing import probe_head, probe_heads
 from taskhead.resnets import CifarResNet
@@ -63,16 +64,17 @@ AXES: dict[str, Axis] = {
 }
 
 
-def scaling(*, points: int, device: torch.device) -> list[dict]:
+def scaling(*, points: int, repetitions: int, device: torch.device) -> list[dict]:
     """Measure the first `points` numbers of each axis, each in a process of its own.
 
+    A cost is the median of some calls after a first one, in a process that keeps freed memory.
     The slope is that of a straight line through logarithms of cost and number, and that between the
     last two.
     """
     rows = []
     for name, (work, call, all_numbers) in AXES.items():
         numbers = list(all_numbers[:points])
-        measured = [_alone(call, number, device) for number in numbers]
+        measured = [_alone(call, number, repetitions, device) for number in numbers]
         times, peaks = zip(*measured, strict=True)
         rows.append(
             {
@@ -92,16 +94,22 @@ def _slope(numbers: Sequence[int], times: Sequence[float]) -> float:
     return float(np.polyfit(np.log(numbers), np.log(times), 1)[0])
 
 
-def _alone(call: Callable, number: int, device: torch.device) -> tuple[float, float]:
+def _alone(
+    call: Callable, number: int, repetitions: int, device: torch.device
+) -> tuple[float, float]:
     with ProcessPoolExecutor(1) as pool:
-        return pool.submit(_measure, call, number, device).result()
+        return pool.submit(_measure, call, number, repetitions, device).result()
 
 
-def _measure(call: Callable, number: int, device: torch.device) -> tuple[float, float]:
-    """Return seconds of the second of two calls, and the peak memory of the process in MiB."""
+def _measure(
+    call: Callable, number: int, repetitions: int, device: torch.device
+) -> tuple[float, float]:
+    """Return the median seconds of a call, and the peak memory of the process in MiB."""
+    keep_freed_memory()
     with one_thread():
         call(number, device)
-        taken = seconds(partial(call, number, device))
+        times = [seconds(partial(call, number, device)) for _ in range(repetitions)]
+    taken = statistics.median(times)
     if device.type == "cuda":
         return taken, torch.cuda.max_memory_allocated(device) / 2**20
     status = Path("/proc/self/status").read_text(encoding="utf-8")

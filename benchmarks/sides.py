@@ -13,7 +13,7 @@ from benchmarks.baseline import B0, B1, Baseline, Recipe
 from benchmarks.measure import Shares, Times, extended, shares_of, total
 from taskhead.backbones import Normalise
 from taskhead.data import Task
-from taskhead.parallel import keep_freed_memory
+from taskhead.parallel import default_workers, keep_freed_memory
 from taskhead.presets import EnergySweep
 from taskhead.settings import NetworkSetting
 
@@ -22,15 +22,21 @@ TINY = 16  # pixels; for smaller images loader processes cost more than they sav
 
 def processes(device: torch.device) -> int:
     """Return how many processes the engine takes by default."""
-    return cpu_count() if device.type == "cpu" else 1
+    return default_workers(device) or cpu_count()
 
 
 @contextmanager
 def as_command(work: Callable[[], object]) -> Iterator[Callable[[], object]]:
     """Within this context, do the work in a process that keeps freed memory, as the command."""
-    with ProcessPoolExecutor(1) as pool:
-        pool.submit(keep_freed_memory).result()
+    patient = {"LOKY_MAX_MEMORY_LEAK_SIZE": "1e12"}  # else loky ends a process that keeps memory
+    with ProcessPoolExecutor(1, env=patient) as pool:
+        pool.submit(_start_as_command).result()
         yield lambda: pool.submit(work).result()
+
+
+def _start_as_command() -> None:
+    """Import what this module needs, and keep freed memory."""
+    keep_freed_memory()
 
 
 def recipe(setting: NetworkSetting, backbone: nn.Module, image_size: int) -> Recipe:

@@ -16,7 +16,7 @@ import torch
 
 from taskhead import parallel, studies
 from taskhead.data import one_process
-from taskhead.parallel import one_thread, spread
+from taskhead.parallel import default_workers, one_thread, spread
 from taskhead.records import Row
 
 RUNS = [{"seed": seed, "tau": tau} for seed in range(3) for tau in range(4)]
@@ -70,6 +70,11 @@ def test_helpers_start_only_where_the_work_is_worth_it(
     for _ in spread(partial(write_pid, tmp_path), RUNS, together=(), workers=None):
         pass
     assert bool(set(pids(tmp_path).values()) - {os.getpid()}) == helpers
+
+
+@pytest.mark.parametrize(("device", "workers"), [("cpu", None), ("cuda", 1), ("mps", 1)])
+def test_runs_do_not_queue_for_a_device(device: str, workers: int | None):
+    assert default_workers(torch.device(device)) == workers
 
 
 @pytest.mark.parametrize("seed", [1, 2], ids=["helper", "main"])

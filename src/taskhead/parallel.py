@@ -77,6 +77,11 @@ def spread(
             stop.set()
 
 
+def default_workers(device: torch.device) -> int | None:
+    """Return one off the CPU, where runs would queue for one device, and None for the CPU."""
+    return None if device.type == "cpu" else 1
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Compute with one thread within this context, in PyTorch and in NumPy's linear algebra."""

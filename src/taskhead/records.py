@@ -119,7 +119,7 @@ def describe_session(preset: str, parameters: Row, device: torch.device) -> dict
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "taskhead": version("taskhead"),
-        "commit": _commit(),
+        "commit": commit("src", "presets"),
         "preset": preset,
         "parameters": dict(parameters),
         "device": device_name(device),
@@ -245,24 +245,25 @@ def _same(session: Row, other: Row) -> bool:
     return {**session, "rows": 0} == {**other, "rows": 0}
 
 
-def _commit() -> str | None:
+def commit(*folders: str) -> str | None:
+    """Return the checkout's commit, and whether these folders differ from it; None outside git."""
     checkout = Path(__file__).parents[2]
     if not (checkout / ".git").exists():
         return None
     git = ["git", "-C", str(checkout)]
     try:
-        commit = subprocess.run(
+        head = subprocess.run(
             [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
         ).stdout.strip()
         changed = subprocess.run(
-            [*git, "status", "--porcelain", "--", "src", "presets"],
+            [*git, "status", "--porcelain", "--", *folders],
             capture_output=True,
             text=True,
             check=True,
         ).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
-    return f"{commit}, changed" if changed else commit
+    return f"{head}, changed" if changed else head
 
 
 def device_name(device: torch.device) -> str:

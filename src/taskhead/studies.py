@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from taskhead import drift, geometry, pretraining, records, runs, sweeps, toys
 from taskhead.checks import check_choice
-from taskhead.parallel import one_thread, spread
+from taskhead.parallel import default_workers, one_thread, spread
 from taskhead.presets import Scale, load_preset
 from taskhead.records import Row
 from taskhead.settings import IMAGEFOLDER, SETTINGS, NetworkSetting, configure, get_setting
@@ -182,8 +182,7 @@ def run(
     plan = kind.plan(described, preset, scale)
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
-    if workers is None and torch_device.type != "cpu":
-        workers = 1
+    workers = workers or default_workers(torch_device)
     path = records.table_path(Path(results), study, setting)
     table = records.load(path, kind.columns)
     records.load_provenance(path)  # damaged, it must not cost the rows computed below
