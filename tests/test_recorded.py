@@ -85,7 +85,7 @@ def test_readme_says_what_the_rules_give():
     assert not shown["best in between"]
     peaks = claims.feature_trends(table("energy_sweep", "cifar10-to-cifar100"))["AIE at peak"]
     energy = table("energy_sweep", "cifar10-to-cifar100").groupby("tau")["aie"].mean()
-    assert peaks["norm"] == pytest.approx(energy[1])
+    assert peaks["norm"] == peaks["euclidean"] == pytest.approx(energy[1])
     assert peaks["dot"] == pytest.approx(energy[2])
     growth = {name: _growth_of_distance(rows) for name, rows in claims.by_series(sweeps).items()}
     assert {name for name, factor in growth.items() if factor > 3} == grown
@@ -93,8 +93,8 @@ def test_readme_says_what_the_rules_give():
     assert (
         "the distance grows with the energy on digits, CIFAR-100 and PACS photos, and cosine "
         "similarity falls everywhere but on PACS sketches. A rise and fall of the dot product is "
-        "shown on digits and CIFAR-100, of the norm on CIFAR-100 alone; there both fall "
-        "only between one or two epochs of probing and none."
+        "shown on digits and CIFAR-100, of the norm on CIFAR-100 alone; there both, and the "
+        "distance with them, fall only between one or two epochs of probing and none."
     ) in README
 
 
