@@ -25,7 +25,10 @@ PRESETS = sorted(path.stem for path in Path("presets").glob("*.yaml"))
 if PRESET not in PRESETS:
     raise WorkflowError(f"unknown preset {PRESET!r}; valid: {', '.join(PRESETS)}")
 
-USE_RECORDED = PRESET == "laptop" and str(config.get("recorded", "yes")).lower() in ("yes", "true")
+ANSWER = str(config.get("recorded", "yes")).lower()
+if ANSWER not in ("yes", "true", "no", "false"):
+    raise WorkflowError(f"recorded must be yes or no, got {ANSWER!r}")
+USE_RECORDED = PRESET == "laptop" and ANSWER in ("yes", "true")
 COMPUTED = {
     "quickstart": [],
     "toy-linear": ["toy_linear/toy", "lazy_limit/toy"],

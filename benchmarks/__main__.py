@@ -54,16 +54,24 @@ def main() -> None:
         choices=("cpu", "cuda"),
         default="cuda" if torch.cuda.is_available() else "cpu",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write the figures here too, until all are measured to FILE.part",
+    )
     options = parser.parse_args()
     try:
         device, scale = choose_device(options.device), SCALES[options.preset]
     except ValueError as error:
         parser.error(str(error))
     if options.json:
+        if options.json.is_dir():
+            parser.error(f"{options.json} is a folder; give a file")
         if options.json.exists() and set(options.only) != set(PARTS):
             parser.error(f"{options.json} exists and may hold other parts; give another file")
         options.json.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = options.json and options.json.with_name(f"{options.json.name}.part")
     start = time.perf_counter()
     report = {
         "preset": options.preset,
@@ -83,8 +91,10 @@ def main() -> None:
         elif name == "costs":
             report["costs"] = sweep_costs(scale, options.preset, device)
         report["minutes"] = (time.perf_counter() - start) / 60
-        if options.json:
-            options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        if unfinished:
+            unfinished.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if unfinished:
+        unfinished.replace(options.json)
     print(render(report))
 
 

@@ -165,6 +165,23 @@ def test_other_parts_of_a_report_are_not_overwritten(tmp_path: Path, monkeypatch
     assert file.read_text() == "{}"
 
 
+def test_report_is_replaced_only_when_all_is_measured(tmp_path: Path, monkeypatch):
+    file = tmp_path / "report.json"
+    file.write_text("{}")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    works = {**dict.fromkeys(WORKS, lambda *_: Work("a", [1.0], "", most=2)), "book": interrupt}
+    monkeypatch.setattr("benchmarks.__main__.WORKS", works)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--preset", "smoke", "--json", str(file)])
+    with pytest.raises(KeyboardInterrupt):
+        main()
+    assert file.read_text() == "{}"
+    unfinished = json.loads((tmp_path / "report.json.part").read_text())
+    assert len(unfinished["works"]) == len(WORKS) - 1
+
+
 @pytest.mark.parametrize(
     ("work", "met"),
     [

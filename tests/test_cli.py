@@ -103,6 +103,20 @@ def test_every_option_of_a_run_reaches_it(monkeypatch: pytest.MonkeyPatch):
     assert given.items() <= seen.items()
 
 
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["--results", ""], "--results: must not be ''; leave it out"),
+        (["--train", "12"], "unrecognized arguments: --train 12"),
+    ],
+)
+def test_option_without_a_value_or_a_whole_name_is_refused(words, error: str, capsys, monkeypatch):
+    monkeypatch.setattr(studies, "run", lambda *_, **__: pytest.fail("something was computed"))
+    with pytest.raises(SystemExit):
+        main([*TOY, *words])
+    assert error in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("option", ["--ft-lr", "--image-size", "--train-per-class"])
 def test_zero_is_refused_and_not_taken_for_the_default(option: str, capsys, monkeypatch):
     monkeypatch.setattr(studies, "run", lambda *_, **__: pytest.fail("something was computed"))

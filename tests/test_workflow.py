@@ -58,6 +58,11 @@ def test_settings_that_need_data_are_drawn_from_recorded_results(build: Build):
     assert set(presets.values()) == {"smoke"}
 
 
+def test_answer_that_is_neither_yes_nor_no_computes_nothing(build: Build):
+    output = build.checkout.run(recorded="ture", rc=1)
+    assert "recorded must be yes or no, got 'ture'" in output
+
+
 def test_unknown_preset_lists_the_valid_ones(build: Build):
     valid = sorted(path.stem for path in (build.checkout.path / "presets").glob("*.yaml"))
     output = build.checkout.run(preset="lapptop", rc=1)

@@ -72,6 +72,12 @@ def _given_options(arguments: argparse.Namespace) -> studies.Options:
     return studies.Options(**given)
 
 
+def _folder(name: str) -> Path:
+    if not name:
+        raise argparse.ArgumentTypeError("must not be ''; leave it out")
+    return Path(name)
+
+
 def _run_notebook(arguments: argparse.Namespace) -> None:
     execute_notebook(arguments.notebook, arguments.output, dict(arguments.parameters))
     print(f"executed notebook in {arguments.output}")
@@ -85,7 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("settings", help="list the settings and what each needs")
     listing.set_defaults(command=_list_settings)
 
-    run = commands.add_parser("run", help="compute a study and store one row a run")
+    run = commands.add_parser(
+        "run", allow_abbrev=False, help="compute a study and store one row a run"
+    )
     run.add_argument("study", metavar="STUDY", help=", ".join(studies.STUDIES))
     run.add_argument("--setting", required=True, help=", ".join(settings.SETTINGS))
     run.add_argument("--preset", required=True, help=", ".join(presets.NAMES))
@@ -94,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument(
         "--results",
-        type=Path,
+        type=_folder,
         default=studies.RUNS_FOLDER,
         metavar="DIR",
         help="write DIR/STUDY/SETTING.csv (default: %(default)s)",
