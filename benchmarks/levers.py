@@ -20,7 +20,7 @@ from taskhead.data import forward_batches
 from taskhead.parallel import keep_freed_memory, one_thread
 from taskhead.resnets import CifarResNet
 
-BATCH, STEPS = 32, 10
+BATCH, STEPS, SMALL_STEPS = 32, 10, 200
 
 
 def levers(scale: Scale, device: torch.device) -> list[dict[str, Any]]:
@@ -33,16 +33,15 @@ def levers(scale: Scale, device: torch.device) -> list[dict[str, Any]]:
         variants = {
             "plain": _steps(device, memory_format=torch.contiguous_format),
             "channels_last": _steps(device),
-            "digits": _steps(device, digits=True, fused=False),
-            "digits, fused": _steps(device, digits=True),
         }
         if not scale.made:
             variants["compiled"] = _steps(device, compiled=True)
             with mock.patch.object(torch.compiler.config, "force_disable_caches", True):
                 compilation = seconds(partial(variants["compiled"], 1))
-        calls = {
-            name: partial(call, 20 * STEPS if name.startswith("digits") else STEPS)
-            for name, call in variants.items()
+        calls = {name: partial(call, STEPS) for name, call in variants.items()}
+        calls |= {
+            "apart": partial(_steps(device, digits=True, fused=False), SMALL_STEPS),
+            "fused": partial(_steps(device, digits=True), SMALL_STEPS),
         }
         alternate(calls, 1)  # warm up
         step = alternate(calls, repetitions)
@@ -53,7 +52,7 @@ def levers(scale: Scale, device: torch.device) -> list[dict[str, Any]]:
     whole, batches = forward["whole"], forward["batches"]
     rows = [
         ("`channels_last`", steps, step["plain"], last, "in use"),
-        ("fused optimiser", digits, step["digits"], step["digits, fused"], "in use"),
+        ("fused optimiser", digits, step["apart"], step["fused"], "in use"),
         ("bounded batches in place of one", forwards, whole, batches, "in use"),
     ]
     if not scale.made:

@@ -22,7 +22,10 @@ COMPLETE = [
         for study in ("rate_search", "energy_sweep")
     ),
 ]
-README = " ".join((REPOSITORY / "README.md").read_text(encoding="utf-8").split())
+README, INTRODUCTION = (
+    " ".join((REPOSITORY / page).read_text(encoding="utf-8").split())
+    for page in ("README.md", "book/introduction.md")
+)
 SWEEPS = [setting for study, setting in COMPLETE if study == "energy_sweep"]
 COMPLETE += [("length_search", setting) for setting in SWEEPS]
 
@@ -106,6 +109,13 @@ def test_readme_says_what_the_rules_give():
         "shown on digits and CIFAR-100, of the norm on CIFAR-100 alone; there both, and the "
         "distance with them, fall only between one or two epochs of probing and none."
     ) in README
+    size = "the distance grows more than threefold over the grid, with ImageNet backbones less than"
+    assert size in README
+    assert size in INTRODUCTION
+    assert (
+        "In CIFAR-100 dot product and norm, and the distance with them, fall only between one or "
+        "two epochs of probing and none."
+    ) in INTRODUCTION
 
 
 def test_readme_says_which_end_of_probing_costs_accuracy():
@@ -129,6 +139,7 @@ def test_readme_names_the_run_that_diverged():
     diverged = sweeps.loc[sweeps["status"] == "diverged", ["setting", "tau"]]
     assert diverged.to_numpy().tolist() == [["cifar10-to-cifar100", 199]]
     assert "one run of CIFAR-100, at τ = 199, diverged and is left out" in README
+    assert "One run of CIFAR-100, at $\\tau$ = 199, diverged and is left out" in INTRODUCTION
 
 
 def _growth_of_distance(rows: pd.DataFrame) -> float:
