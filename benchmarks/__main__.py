@@ -12,6 +12,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,7 +21,7 @@ from benchmarks.costs import sweep_costs
 from benchmarks.levers import levers
 from benchmarks.measure import machine
 from benchmarks.report import render, summary
-from benchmarks.scales import SCALES
+from benchmarks.scales import SCALES, Scale
 from benchmarks.scaling import scaling
 from taskhead.studies import choose_device
 
@@ -71,6 +72,17 @@ def main() -> None:
         if options.json.exists() and set(options.only) != set(PARTS):
             parser.error(f"{options.json} exists and may hold other parts; give another file")
         options.json.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        report = measure(options, scale, device)
+    except OSError as error:
+        sys.exit(f"benchmarks: error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("benchmarks: stopped; with --json, FILE.part holds the parts measured so far")
+    print(render(report))
+
+
+def measure(options: argparse.Namespace, scale: Scale, device: torch.device) -> dict[str, Any]:
+    """Return the report of the parts, and write what is measured so far if there is a file."""
     unfinished = options.json and options.json.with_name(f"{options.json.name}.part")
     start = time.perf_counter()
     report = {
@@ -95,7 +107,7 @@ def main() -> None:
             unfinished.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if unfinished:
         unfinished.replace(options.json)
-    print(render(report))
+    return report
 
 
 if __name__ == "__main__":

@@ -165,17 +165,23 @@ def test_other_parts_of_a_report_are_not_overwritten(tmp_path: Path, monkeypatch
     assert file.read_text() == "{}"
 
 
-def test_report_is_replaced_only_when_all_is_measured(tmp_path: Path, monkeypatch):
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [(KeyboardInterrupt(), "stopped"), (OSError("no network"), "error: no network")],
+)
+def test_report_is_replaced_only_when_all_is_measured(
+    problem: BaseException, said: str, tmp_path: Path, monkeypatch
+):
     file = tmp_path / "report.json"
     file.write_text("{}")
 
-    def interrupt(*_):
-        raise KeyboardInterrupt
+    def fail(*_):
+        raise problem
 
-    works = {**dict.fromkeys(WORKS, lambda *_: Work("a", [1.0], "", most=2)), "book": interrupt}
+    works = {**dict.fromkeys(WORKS, lambda *_: Work("a", [1.0], "", most=2)), "book": fail}
     monkeypatch.setattr("benchmarks.__main__.WORKS", works)
     monkeypatch.setattr(sys, "argv", ["benchmarks", "--preset", "smoke", "--json", str(file)])
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit, match=said):
         main()
     assert file.read_text() == "{}"
     unfinished = json.loads((tmp_path / "report.json.part").read_text())
