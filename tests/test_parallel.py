@@ -61,15 +61,25 @@ def test_every_run_is_computed_once_and_units_stay_together(tmp_path: Path, toge
         assert all(len({who[seed, tau] for tau in range(4)}) == 1 for seed in range(3))
 
 
-@pytest.mark.parametrize(("patience_s", "helpers"), [(1e-9, True), (1e9, False)])
-def test_helpers_start_only_where_the_work_is_worth_it(
-    tmp_path: Path, monkeypatch, patience_s: float, helpers: bool
+@pytest.mark.parametrize(
+    ("patience_s", "start_s", "helpers"),
+    [
+        pytest.param(0.0, -1.0, True, id="waits"),
+        pytest.param(0.0, 60.0, False, id="does not wait for a helper that starts"),
+        pytest.param(60.0, 60.0, False, id="starts none"),
+    ],
+)
+def test_helpers_work_only_where_it_is_worth_to_wait_for_them(
+    tmp_path: Path, monkeypatch, patience_s: float, start_s: float, helpers: bool
 ):
     monkeypatch.setattr(parallel, "PATIENCE_S", patience_s)
+    monkeypatch.setattr(parallel, "START_S", start_s)
     monkeypatch.setattr(parallel, "cpu_count", lambda: 2)
     for _ in spread(partial(write_pid, tmp_path), RUNS, together=(), workers=None):
         pass
-    assert bool(set(pids(tmp_path).values()) - {os.getpid()}) == helpers
+    who = pids(tmp_path)
+    assert len(who) == len(RUNS)
+    assert bool(set(who.values()) - {os.getpid()}) == helpers
 
 
 @pytest.mark.parametrize(("device", "workers"), [("cpu", None), ("cuda", 1), ("mps", 1)])

@@ -5,10 +5,10 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import chain, groupby
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 
 import psutil
 import torch
@@ -19,7 +19,8 @@ from threadpoolctl import threadpool_limits
 from taskhead.records import Row
 
 Work = Callable[[Sequence[Row]], Iterator[None]]
-PATIENCE_S = 3.0  # about what a process takes to start and to load its images
+PATIENCE_S = 0.5  # within this time small studies are done, and no helper is started
+START_S = 3.0  # about what a helper takes to start
 PROCESS_BYTES = 2**30  # about what a process takes with images of 96 pixels
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
@@ -43,7 +44,8 @@ def spread(
         Columns of a run; runs that are alike in all others form a unit that one process computes.
     workers
         Number of processes, at least 1; None takes one for each core, but no more than there is
-        free memory for, and starts no helper if all is done within about `PATIENCE_S` seconds.
+        free memory for, and if the helpers are not ready when this process has done its own share,
+        it does theirs as well where that is as fast.
 
     Raises
     ------
@@ -58,21 +60,23 @@ def spread(
     if not others:
         yield from work(own)
         return
-    patience, start, stop = 0.0 if workers else PATIENCE_S, time.perf_counter(), Event()
+    start, rest, stop = time.perf_counter(), Lock(), Event()
     with ThreadPoolExecutor(1) as thread:
-        helping = thread.submit(_help, work, others, patience, stop)
+        patience = 0.0 if workers else PATIENCE_S
+        helping = thread.submit(_help, work, others, rest, stop, patience)
         try:
             for _ in work(own):
                 if helping.done():
                     helping.result()
                 yield
-            if (time.perf_counter() - start) * len(others) <= patience:
+            gain = START_S - (time.perf_counter() - start) * (len(others) - 1)
+            if not workers and gain >= 0 and rest.acquire(blocking=False):
                 stop.set()
+                rest_of = (unit for i, unit in enumerate(units) if i % count)
+                yield from work(list(chain(*rest_of)))
             while wait([helping], timeout=1).not_done:
                 yield
-            if not helping.result():
-                rest = (unit for i, unit in enumerate(units) if i % count)
-                yield from work(list(chain(*rest)))
+            helping.result()
         finally:
             stop.set()
 
@@ -106,17 +110,17 @@ def keep_freed_memory() -> None:
         libc.mallopt(_M_MMAP_MAX, 0)
 
 
-def _help(work: Work, shares: Sequence[Sequence[Row]], patience: float, stop: Event) -> bool:
-    """Have a process for each share do its work after `patience` seconds; False if stopped."""
+def _help(
+    work: Work, shares: Sequence[Sequence[Row]], rest: Lock, stop: Event, patience: float
+) -> None:
+    """Start a process for each share after `patience` seconds; do the shares if `rest` is free."""
     if stop.wait(patience):
-        return False
-    pool = ProcessPoolExecutor(len(shares))
+        return
+    pool = ProcessPoolExecutor(len(shares), initializer=_start, initargs=(os.getpid(),))
     try:
-        pending = {pool.submit(_exhaust, work, share, os.getpid()) for share in shares}
-        while pending and not stop.is_set():
-            finished, pending = wait(pending, timeout=1)
-            for future in finished:
-                future.result()
+        _wait([pool.submit(os.getpid)], stop)
+        if not stop.is_set() and rest.acquire(blocking=False):
+            _wait([pool.submit(_exhaust, work, share) for share in shares], stop)
     except TerminatedWorkerError:
         raise ChildProcessError(
             f"one of {len(shares)} helper processes was killed, most likely for want of memory; "
@@ -124,13 +128,24 @@ def _help(work: Work, shares: Sequence[Sequence[Row]], patience: float, stop: Ev
         ) from None
     finally:
         pool.shutdown(kill_workers=True)
-    return not pending
 
 
-def _exhaust(work: Work, runs: Sequence[Row], parent: int) -> None:
-    """Do the work in a helper, which ends with its parent."""
+def _wait(futures: Sequence[Future], stop: Event) -> None:
+    """Wait until all are done, one has failed or `stop` is set."""
+    pending = set(futures)
+    while pending and not stop.is_set():
+        finished, pending = wait(pending, timeout=0.2)
+        for future in finished:
+            future.result()
+
+
+def _start(parent: int) -> None:
+    """Prepare a helper, which ends with its parent."""
     keep_freed_memory()
     Thread(target=_end_with, args=[parent], daemon=True).start()
+
+
+def _exhaust(work: Work, runs: Sequence[Row]) -> None:
     for _ in work(runs):
         pass
 
