@@ -1,6 +1,7 @@
 """Results tables: append rows atomically, load them with a schema check, keep their provenance."""
 
 import csv
+import io
 import json
 import os
 import platform
@@ -17,6 +18,7 @@ from filelock import FileLock
 
 Columns = Mapping[str, type]
 Row = Mapping[str, Any]
+Value = str | int | float | None
 
 _DTYPES = {str: "string", int: "int64", float: "float64"}
 _PARSE = {
@@ -77,15 +79,15 @@ def append(
                 f"{sorted(set(row) ^ set(columns))}"
             )
     with FileLock(path.with_suffix(".lock")):
-        new = pd.DataFrame(rows, columns=list(columns))
-        new = new.astype({name: _DTYPES[kind] for name, kind in columns.items()})
-        table = pd.concat([load(path, columns), new]) if path.exists() else new
-        table = table.drop_duplicates(list(key), keep="last").sort_values(list(key))
+        before = _read(path, columns) if path.exists() else []
+        new = [[_typed(row[name], kind) for name, kind in columns.items()] for row in rows]
+        places = [list(columns).index(name) for name in key]
+        table = {tuple(row[place] for place in places): row for row in (*before, *new)}
         sessions = _count_rows(load_provenance(path), session, len(rows))
         # A process killed between the two leaves a count too high, not rows without a session.
         provenance = json.dumps({"sessions": sessions}, indent=1) + "\n"
         _replace(path.with_suffix(".json"), provenance)
-        _replace(path, table[list(columns)].to_csv(index=False, lineterminator="\n"))
+        _replace(path, _as_csv([list(columns), *(table[run] for run in sorted(table))]))
 
 
 def check_folder(folder: Path) -> None:
@@ -189,7 +191,7 @@ def select(table: pd.DataFrame, wanted: Sequence[Row], key: Sequence[str]) -> pd
     return index.merge(table, on=list(key), how="inner", validate="one_to_one")[table.columns]
 
 
-def _read(path: Path, columns: Columns) -> list[list[str | int | float | None]]:
+def _read(path: Path, columns: Columns) -> list[list[Value]]:
     remedy = "move the file away, or restore it, and run again"
     try:
         text = path.read_text(encoding="utf-8")
@@ -222,6 +224,18 @@ def _read(path: Path, columns: Columns) -> list[list[str | int | float | None]]:
                 f"{remedy}"
             ) from None
     return rows
+
+
+def _typed(value: Any, kind: type) -> Value:
+    return None if value is None else kind(value)
+
+
+def _as_csv(lines: Iterable[Sequence[Value]]) -> str:
+    """Return CSV in which None and NaN are empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([None if value != value else value for value in line] for line in lines)
+    return text.getvalue()
 
 
 def _replace(path: Path, text: str) -> None:
