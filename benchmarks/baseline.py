@@ -14,11 +14,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 from torchvision import transforms
 
 from taskhead.adaptation import Adaptation, measure
 from taskhead.data import LabelledImages, Task
+
+EVALUATION_BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,6 @@ class Recipe:
     batch_size: int = 128
     weight_decay: float = 5e-4
     augment: bool = True
-    seed: int = 0
 
 
 class Images(Dataset):
@@ -67,8 +68,11 @@ class Images(Dataset):
 class Shuffled(Sampler[int]):
     """The library's batch order: RandomSampler would draw a second permutation every epoch."""
 
-    def __init__(self, length: int, seed: int) -> None:
-        self.length, self.generator = length, torch.Generator().manual_seed(seed)
+    def __init__(self, length: int) -> None:
+        self.length, self.generator = length, torch.Generator()
+
+    def restart(self) -> None:
+        self.generator.manual_seed(0)
 
     def __len__(self) -> int:
         return self.length
@@ -91,22 +95,28 @@ class Baseline:
         self.recipe, self.variant, self.device = recipe, variant, device
         frozen = copy.deepcopy(backbone).to(device).to(memory_format=variant.memory_format)
         self.frozen = frozen.eval()
-        plain = [transforms.ToTensor(), *([recipe.normalise] if recipe.normalise else [])]
-        size = task.train.images.shape[-1]
-        crop = [transforms.RandomCrop(size, padding=size // 8), transforms.RandomHorizontalFlip()]
-        self.train = Images(task.train, transforms.Compose(plain))
-        self.augmented = Images(
-            task.train, transforms.Compose([*(crop if recipe.augment else []), *plain])
+        self.order = Shuffled(len(task.train))
+        self.train, self.augmented = (
+            self.loader(task.train, augment=augment, order=self.order)
+            for augment in (False, recipe.augment)
         )
-        self.val, self.test = (
-            self.loader(Images(part, transforms.Compose(plain))) for part in (task.val, task.test)
-        )
+        self.val, self.test = (self.loader(part) for part in (task.val, task.test))
 
-    def loader(self, images: Images, *, shuffle: bool = False) -> DataLoader:
+    def loader(
+        self, data: LabelledImages, *, augment: bool = False, order: Shuffled | None = None
+    ) -> DataLoader:
+        size = data.images.shape[-1]
+        crop = [transforms.RandomCrop(size, padding=size // 8), transforms.RandomHorizontalFlip()]
+        steps = [*(crop if augment else []), transforms.ToTensor()]
+        steps += [self.recipe.normalise] if self.recipe.normalise else []
+        if data.images.is_floating_point():  # small arrays that need no transform
+            images: Dataset = TensorDataset(data.images.cpu(), data.labels.cpu())
+        else:
+            images = Images(data, transforms.Compose(steps))
         return DataLoader(
             images,
-            batch_size=self.recipe.batch_size,
-            sampler=Shuffled(len(images), self.recipe.seed) if shuffle else None,
+            batch_size=self.recipe.batch_size if order else EVALUATION_BATCH,
+            sampler=order,
             num_workers=self.recipe.workers,
             persistent_workers=self.recipe.workers > 0,
             pin_memory=self.device.type == "cuda",
@@ -128,10 +138,11 @@ class Baseline:
 
     def probe(self, head: nn.Module, tau: int) -> nn.Module:
         """Probe a copy of the head for tau epochs from scratch."""
-        head, batches = copy.deepcopy(head).to(self.device), self.loader(self.train, shuffle=True)
+        head = copy.deepcopy(head).to(self.device)
         optimiser = self.optimiser(head, self.recipe.hp_lr, 0)
+        self.order.restart()
         for _ in range(tau):
-            for images, labels in (self.put(*batch) for batch in batches):
+            for images, labels in (self.put(*batch) for batch in self.train):
                 with self.autocast():
                     with torch.no_grad():
                         features = self.frozen(images)
@@ -145,15 +156,16 @@ class Baseline:
         """Finetune copies; return the movement of validation features, and test accuracy."""
         network = nn.Sequential(copy.deepcopy(self.frozen), copy.deepcopy(head)).to(self.device)
         optimiser = self.optimiser(network, self.recipe.ft_lr, self.recipe.weight_decay)
-        batches = self.loader(self.augmented, shuffle=True)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * len(batches))
+        n_steps = epochs * len(self.augmented)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, n_steps)
+        self.order.restart()
         best_rank, best = (-1.0, 0.0), network
         for _ in range(epochs):
             network.train()
             for module in network.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
-            for images, labels in (self.put(*batch) for batch in batches):
+            for images, labels in (self.put(*batch) for batch in self.augmented):
                 with self.autocast():
                     loss = cross_entropy(network(images), labels)
                 optimiser.zero_grad()

@@ -1,7 +1,8 @@
 """What each lever brings by itself: seconds with it against seconds without it."""
 
+import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -20,7 +21,8 @@ from taskhead.data import forward_batches
 from taskhead.parallel import keep_freed_memory, one_thread
 from taskhead.resnets import CifarResNet
 
-BATCH, STEPS, SMALL_STEPS = 32, 10, 200
+Tensors = dict[str, Tensor]
+BATCH, STEPS, SMALL_STEPS, STACKED = 32, 10, 200, 4
 
 
 def levers(scale: Scale, device: torch.device) -> list[dict[str, Any]]:
@@ -42,6 +44,8 @@ def levers(scale: Scale, device: torch.device) -> list[dict[str, Any]]:
         calls |= {
             "apart": partial(_steps(device, digits=True, fused=False), SMALL_STEPS),
             "fused": partial(_steps(device, digits=True), SMALL_STEPS),
+            "stack": partial(_stacked(device), STEPS),
+            "small stack": partial(_stacked(device, digits=True), SMALL_STEPS),
         }
         alternate(calls, 1)  # warm up
         step = alternate(calls, repetitions)
@@ -50,10 +54,13 @@ def levers(scale: Scale, device: torch.device) -> list[dict[str, Any]]:
     steps, digits = "steps of ResNet-20", "steps of the digits' network"
     forwards = "SqueezeNet forward, 96 px"
     whole, batches = forward["whole"], forward["batches"]
+    stack = f"{STACKED} runs stacked under `torch.func`"
     rows = [
         ("`channels_last`", steps, step["plain"], last, "in use"),
         ("fused optimiser", digits, step["apart"], step["fused"], "in use"),
         ("bounded batches in place of one", forwards, whole, batches, "in use"),
+        (stack, steps, [STACKED * t for t in last], step["stack"], "not in use"),
+        (stack, digits, [STACKED * t for t in step["fused"]], step["small stack"], "not in use"),
     ]
     if not scale.made:
         name = f"`torch.compile`, after {compilation:.0f} s of compilation"
@@ -76,13 +83,9 @@ def _steps(
     compiled: bool = False,
 ) -> Callable[[int], None]:
     """Return a function that takes so many finetuning steps on one batch."""
-    backbone, shape = (small_convnet(), (1, 8, 8)) if digits else (CifarResNet(20), (3, 32, 32))
-    network = nn.Sequential(backbone, nn.Linear(64, 10)).to(device).eval()
-    images = torch.randn(BATCH, *shape, device=device).contiguous(memory_format=memory_format)
-    labels = torch.arange(BATCH, device=device) % 10
-    optimiser = torch.optim.SGD(
-        network.parameters(), 1e-6, momentum=0.9, nesterov=True, fused=fused
-    )
+    network, images, labels = _network_and_batch(device, digits=digits)
+    images = images.contiguous(memory_format=memory_format)
+    optimiser = _optimiser(network.parameters(), fused=fused)
     model: Callable[[Tensor], Tensor] = torch.compile(network) if compiled else network
 
     def steps(count: int) -> None:
@@ -92,6 +95,40 @@ def _steps(
             optimiser.step()
 
     return steps
+
+
+def _stacked(device: torch.device, *, digits: bool = False) -> Callable[[int], None]:
+    """Return a function that takes so many steps of several networks, stacked into one."""
+    network, images, labels = _network_and_batch(device, digits=digits)
+    networks: list[nn.Module] = [copy.deepcopy(network) for _ in range(STACKED)]
+    parameters, buffers = torch.func.stack_module_state(networks)
+    optimiser = _optimiser(parameters.values())
+    batches = torch.stack([images] * STACKED)
+
+    def loss(parameters: Tensors, buffers: Tensors, images: Tensor) -> Tensor:
+        logits = torch.func.functional_call(network, (parameters, buffers), (images,))
+        return cross_entropy(logits, labels)
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            optimiser.zero_grad()
+            torch.func.vmap(loss)(parameters, buffers, batches).sum().backward()
+            optimiser.step()
+
+    return steps
+
+
+def _network_and_batch(
+    device: torch.device, *, digits: bool
+) -> tuple[nn.Sequential, Tensor, Tensor]:
+    backbone, shape = (small_convnet(), (1, 8, 8)) if digits else (CifarResNet(20), (3, 32, 32))
+    network = nn.Sequential(backbone, nn.Linear(64, 10)).to(device).eval()
+    images = torch.randn(BATCH, *shape, device=device)
+    return network, images, torch.arange(BATCH, device=device) % 10
+
+
+def _optimiser(parameters: Iterable[Tensor], *, fused: bool = True) -> torch.optim.SGD:
+    return torch.optim.SGD(parameters, 1e-6, momentum=0.9, nesterov=True, fused=fused)
 
 
 def _forwards(device: torch.device) -> dict[str, Callable[[], object]]:

@@ -55,26 +55,27 @@ def test_every_run_is_computed_once_and_units_stay_together(tmp_path: Path, toge
         pass
     who = pids(tmp_path)
     assert set(who) == {(run["seed"], run["tau"]) for run in RUNS}
-    assert who[0, 0] == os.getpid()
+    assert who[0, 0] == os.getpid() != who[2, 3]
     assert len(set(who.values())) == 2
     if together:
         assert all(len({who[seed, tau] for tau in range(4)}) == 1 for seed in range(3))
 
 
 @pytest.mark.parametrize(
-    ("patience_s", "start_s", "helpers"),
+    ("cores", "patience_s", "start_s", "helpers"),
     [
-        pytest.param(0.0, -1.0, True, id="waits"),
-        pytest.param(0.0, 60.0, False, id="does not wait for a helper that starts"),
-        pytest.param(60.0, 60.0, False, id="starts none"),
+        pytest.param(3, 0.0, 0.0, True, id="waits for two"),
+        pytest.param(3, 0.0, 1e9, False, id="is as fast as two that start"),
+        pytest.param(2, 0.0, 0.0, False, id="is as fast as one that starts"),
+        pytest.param(2, 60.0, 0.0, False, id="starts none"),
     ],
 )
 def test_helpers_work_only_where_it_is_worth_to_wait_for_them(
-    tmp_path: Path, monkeypatch, patience_s: float, start_s: float, helpers: bool
+    tmp_path: Path, monkeypatch, cores: int, patience_s: float, start_s: float, helpers: bool
 ):
     monkeypatch.setattr(parallel, "PATIENCE_S", patience_s)
     monkeypatch.setattr(parallel, "START_S", start_s)
-    monkeypatch.setattr(parallel, "cpu_count", lambda: 2)
+    monkeypatch.setattr(parallel, "cpu_count", lambda: cores)
     for _ in spread(partial(write_pid, tmp_path), RUNS, together=(), workers=None):
         pass
     who = pids(tmp_path)
@@ -87,7 +88,7 @@ def test_runs_do_not_queue_for_a_device(device: str, workers: int | None):
     assert default_workers(torch.device(device)) == workers
 
 
-@pytest.mark.parametrize("seed", [1, 2], ids=["helper", "main"])
+@pytest.mark.parametrize("seed", [1, 2], ids=["main", "helper"])
 def test_error_of_any_process_comes_through(seed: int):
     with pytest.raises(FloatingPointError, match=f"seed {seed} diverged"):
         list(spread(partial(fail, seed), RUNS, together=("tau",), workers=2))

@@ -83,6 +83,11 @@ def one_process(name: str) -> Iterator[None]:
     """Let other processes wait while this one puts what is called `name` in the data folder.
 
     A folder that cannot be written to is taken to be complete.
+
+    Raises
+    ------
+    ValueError
+        If the folder cannot be made.
     """
     folder = data_root()
     try:

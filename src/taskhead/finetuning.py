@@ -21,7 +21,10 @@ BN_MODES = ("eval", "train")
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch's record: mean training loss during it, validation measures after it."""
+    """One epoch's record: mean training loss during it, validation measures after it.
+
+    Losses are cross-entropies in nats, the accuracy lies in [0, 1].
+    """
 
     epoch: int
     train_loss: float

@@ -1,13 +1,14 @@
 """Spread the runs of a study over processes, each with one thread."""
 
 import ctypes
+import math
 import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from itertools import chain, groupby
+from itertools import chain, groupby, pairwise
 from threading import Event, Lock, Thread
 
 import psutil
@@ -30,9 +31,8 @@ def spread(
 ) -> Iterator[None]:
     """Do the work of all runs and yield whenever some more may have been done.
 
-    The runs are dealt in turn to this process and to helpers, each of which prepares for itself
-    what neighbours share. As every run has one thread, its result does not depend on the number of
-    workers.
+    This process and each helper take a block of runs and prepare for themselves what neighbours
+    share. As every run has one thread, its result does not depend on the number of workers.
 
     Parameters
     ----------
@@ -56,24 +56,27 @@ def spread(
     units = [list(unit) for _, unit in groups]
     most = max(1, psutil.virtual_memory().available // PROCESS_BYTES)
     count = min(workers or min(cpu_count(), most), len(units))
-    own, *others = (list(chain(*units[i::count])) for i in range(count))
+    bounds = (math.ceil(len(units) * i / count) for i in range(count + 1))
+    own, *others = (list(chain(*units[start:end])) for start, end in pairwise(bounds))
     if not others:
         yield from work(own)
         return
-    start, rest, stop = time.perf_counter(), Lock(), Event()
+    patience = 0.0 if workers else PATIENCE_S
+    begun, claim, stop = time.perf_counter(), Lock(), Event()
     with ThreadPoolExecutor(1) as thread:
-        patience = 0.0 if workers else PATIENCE_S
-        helping = thread.submit(_help, work, others, rest, stop, patience)
+        helping = thread.submit(_help, work, others, claim, stop, patience)
         try:
             for _ in work(own):
                 if helping.done():
                     helping.result()
                 yield
-            gain = START_S - (time.perf_counter() - start) * (len(others) - 1)
-            if not workers and gain >= 0 and rest.acquire(blocking=False):
+            passed = time.perf_counter() - begun
+            more = passed * (len(others) - 1)  # than a helper takes, for all of the others
+            quick = not workers and more <= max(0.0, patience + START_S - passed)
+            if quick and claim.acquire(blocking=False):
                 stop.set()
-                rest_of = (unit for i, unit in enumerate(units) if i % count)
-                yield from work(list(chain(*rest_of)))
+                yield from work(list(chain(*others)))
+                return
             while wait([helping], timeout=1).not_done:
                 yield
             helping.result()
@@ -111,15 +114,15 @@ def keep_freed_memory() -> None:
 
 
 def _help(
-    work: Work, shares: Sequence[Sequence[Row]], rest: Lock, stop: Event, patience: float
+    work: Work, shares: Sequence[Sequence[Row]], claim: Lock, stop: Event, patience: float
 ) -> None:
-    """Start a process for each share after `patience` seconds; do the shares if `rest` is free."""
+    """Start a process for each share after `patience` seconds; do the shares unless claimed."""
     if stop.wait(patience):
         return
     pool = ProcessPoolExecutor(len(shares), initializer=_start, initargs=(os.getpid(),))
     try:
         _wait([pool.submit(os.getpid)], stop)
-        if not stop.is_set() and rest.acquire(blocking=False):
+        if not stop.is_set() and claim.acquire(blocking=False):
             _wait([pool.submit(_exhaust, work, share) for share in shares], stop)
     except TerminatedWorkerError:
         raise ChildProcessError(

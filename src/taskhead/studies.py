@@ -161,8 +161,8 @@ def run(
         Compute every row again; each replaces its predecessor when it is done.
     workers
         Processes that compute side by side, each with one thread on the CPU. None takes one for
-        each core on the CPU if the work is worth it, and one on other devices. The table does not
-        depend on it.
+        each core on the CPU, if there is work enough for their start, and one on other devices. The
+        table does not depend on it.
     options
         See `Options`.
 
