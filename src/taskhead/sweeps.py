@@ -1,7 +1,6 @@
 """The energy sweep, also at many finetuning rates or lengths: how features follow the energy."""
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -98,15 +97,10 @@ def plan_rate_search(
 def plan_length_search(
     setting: NetworkSetting, preset: str, scale: LengthSearch
 ) -> list[dict[str, Any]]:
-    """Return the keys of all runs: the energy sweep once for every number of finetuning epochs.
-
-    All lengths of a seed stand together, so that blocks of runs take about as long.
-    """
+    """Return the keys of all runs: the energy sweep once for every number of finetuning epochs."""
     probed = plan_probing(setting, preset, scale)
-    by_head = [list(runs) for _, runs in groupby(probed, lambda run: {**run, "tau": None})]
     return [
         {**run, **describe_finetuning(setting, length)}
-        for runs in by_head
         for length in scale.lengths
-        for run in runs
+        for run in probed
     ]
