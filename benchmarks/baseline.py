@@ -105,13 +105,15 @@ class Baseline:
     def loader(
         self, data: LabelledImages, *, augment: bool = False, order: Shuffled | None = None
     ) -> DataLoader:
-        size = data.images.shape[-1]
-        crop = [transforms.RandomCrop(size, padding=size // 8), transforms.RandomHorizontalFlip()]
-        steps = [*(crop if augment else []), transforms.ToTensor()]
-        steps += [self.recipe.normalise] if self.recipe.normalise else []
         if data.images.is_floating_point():  # small arrays that need no transform
             images: Dataset = TensorDataset(data.images.cpu(), data.labels.cpu())
         else:
+            size, steps = data.images.shape[-1], []
+            if augment:
+                steps += [transforms.RandomCrop(size, padding=size // 8)]
+                steps += [transforms.RandomHorizontalFlip()]
+            steps += [transforms.ToTensor()]
+            steps += [self.recipe.normalise] if self.recipe.normalise else []
             images = Images(data, transforms.Compose(steps))
         return DataLoader(
             images,

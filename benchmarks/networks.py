@@ -261,8 +261,8 @@ def _sweep(
         calls = {"ours": whole}
         for name, side in sides.items():
             calls |= sweep_shares(name, side, head, shares)
-        warm = warm_up(*(partial(side.finetune, head, 1) for side in sides.values()))
-        warm += warm_up(*(partial(side.probe, head, 1) for side in sides.values()))
+        parts = [part for side in sides.values() for part in (side.probe, side.finetune)]
+        warm = warm_up(*(partial(part, head, 1) for part in parts))
         times = alternate(calls, repetitions)
     theirs = {name: sweep_cost(times, name, grid, shares) for name in sides}
     straight = ", ".join(
