@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import SMOKE_GRIDS, own_data
 
-from taskhead import claims, figures, linear, records, studies
+from taskhead import claims, figures, linear, records, runs, studies
 from taskhead.adaptation import measure
 from taskhead.backbones import extract_features
 from taskhead.data import Task
@@ -166,6 +166,19 @@ def test_row_of_the_sweep_is_what_the_library_computes_call_by_call(tmp_path: Pa
     assert row["test_accuracy"] == tuned.test_accuracy
     for name, value in vars(measure(z0_val, zT_val)).items():
         assert row[name] == value, name
+
+
+def test_a_seed_is_probed_once_for_all_lengths(tmp_path: Path, monkeypatch):
+    probed, probe_heads = [], runs.probe_heads
+
+    def noting(*args, **options) -> list:
+        probed.append(options["seeds"])
+        return probe_heads(*args, **options)
+
+    monkeypatch.setattr(runs, "probe_heads", noting)
+    grid = {"setting": "digits", "preset": "smoke", "results": tmp_path, "device": "cpu"}
+    run("length_search", **grid, seeds=[3, 1], workers=1)
+    assert probed == [[1], [3]]
 
 
 def test_row_of_the_toy_is_what_the_linear_model_gives_run_by_run(smoke_results: Path):

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
-from itertools import groupby, product, zip_longest
+from itertools import groupby, product
 from typing import Any
 
 import torch
@@ -185,26 +185,29 @@ class Done:
 def probe_and_finetune(
     setting: NetworkSetting, runs: Sequence[Row], device: torch.device
 ) -> Iterator[Done]:
-    """Probe once for all runs that differ in tau alone, then finetune from every snapshot."""
+    """Probe once for neighbours that differ in tau and finetuning alone, then finetune each."""
     backbone = pretrained_backbone(runs[0]["backbone"], weights=setting.weights, device=device)
     sha256 = fingerprint(backbone)
-    for _, group in groupby(runs, lambda run: {**run, "tau": None}):
+    for _, group in groupby(runs, lambda run: [run[name] for name in RUN_KEY if name != "tau"]):
         same_head = list(group)
+        taus = sorted({run["tau"] for run in same_head})
         first = same_head[0]
         prepared = prepare(setting, backbone, first, device)
         task, z0 = prepared.task, prepared.z0_val
-        (snapshots,) = probe_heads(
+        (trajectory,) = probe_heads(
             prepared.z0_train,
             task.train.labels,
             [prepared.head],
-            taus=[run["tau"] for run in same_head],
+            taus=taus,
             lr=first["hp_lr"],
             eps=[first["eps"]],
             seeds=[first["seed"]],
             batch_size=first["batch_size"],
             val=(z0, task.val.labels),
         )
-        for run, snapshot in zip_longest(same_head, snapshots):  # none where probing diverged
+        snapshots = dict(zip(taus, trajectory, strict=False))  # none where probing diverged
+        for run in same_head:
+            snapshot = snapshots.get(run["tau"])
             done = Done(run, sha256, z0, task.val.labels, snapshot)
             if snapshot is None:
                 yield done

@@ -27,6 +27,8 @@ class Study:
     `plan(setting, preset_name, scale)` returns the keys of all runs; `compute(setting, runs,
     device)` yields lists of rows, each of which is written to disk at once. `options` are those
     that it heeds. Rows that differ in the columns `together` alone are computed by one process.
+    Runs that are alike in the columns `prepared_by` share a costly preparation and are neighbours
+    when they are computed, wherever they stand in the plan.
     """
 
     columns: Mapping[str, type]
@@ -36,6 +38,7 @@ class Study:
     compute: Callable[[Any, Sequence[Row], torch.device], Iterator[list[Row]]]
     options: Sequence[str] = ()
     together: Sequence[str] = ()
+    prepared_by: Sequence[str] = ()
 
 
 _NETWORK_SETTINGS = [name for name, s in SETTINGS.items() if isinstance(s, NetworkSetting)]
@@ -60,6 +63,7 @@ def _sweep(plan: Callable[[Any, str, Any], list[dict[str, Any]]], *options: str)
         plan=plan,
         compute=sweeps.compute_energy_sweep,
         options=[*_PROBING_OPTIONS, *options],
+        prepared_by=["domain", "seed"],
     )
 
 
@@ -192,6 +196,7 @@ def run(
         with one_thread():  # as every run has
             session = records.describe_session(preset, scale.model_dump(), torch_device)
         others = records.select(table, [] if recompute else plan, kind.key)
+        pending = sorted(pending, key=lambda run: [run[name] for name in kind.prepared_by])
         work = partial(_compute_and_store, study, described, torch_device, others, path, session)
         with tqdm(total=len(pending), desc=f"{study} {setting}", unit="run") as progress:
             for _ in spread(work, pending, together=kind.together, workers=workers):
