@@ -26,9 +26,8 @@ class Study:
 
     `plan(setting, preset_name, scale)` returns the keys of all runs; `compute(setting, runs,
     device)` yields lists of rows, each of which is written to disk at once. `options` are those
-    that it heeds. Rows that differ in the columns `together` alone are computed by one process.
-    Runs that are alike in the columns `prepared_by` share a costly preparation and are neighbours
-    when they are computed, wherever they stand in the plan.
+    that it heeds. Rows that differ in the columns `together` alone are computed by one process,
+    those alike in the columns `prepared_by` one after another, as they share their preparation.
     """
 
     columns: Mapping[str, type]
