@@ -23,7 +23,6 @@ from benchmarks.measure import machine
 from benchmarks.report import render, summary
 from benchmarks.scales import SCALES, Scale
 from benchmarks.scaling import scaling
-from taskhead.studies import choose_device
 
 WORKS = {
     "hp-grid": networks.hp_grid,
@@ -52,7 +51,7 @@ def main() -> None:
     )
     parser.add_argument(
         "--device",
-        choices=("cpu", "cuda"),
+        choices=("cpu", "cuda") if torch.cuda.is_available() else ("cpu",),
         default="cuda" if torch.cuda.is_available() else "cpu",
     )
     parser.add_argument(
@@ -62,10 +61,7 @@ def main() -> None:
         help="write the figures here too, until all are measured to FILE.part",
     )
     options = parser.parse_args()
-    try:
-        device, scale = choose_device(options.device), SCALES[options.preset]
-    except ValueError as error:
-        parser.error(str(error))
+    device, scale = torch.device(options.device), SCALES[options.preset]
     if options.json:
         if options.json.is_dir():
             parser.error(f"{options.json} is a folder; give a file")

@@ -66,18 +66,13 @@ def test_sweep_is_at_least_as_long_as_the_search_asks_on_other_seeds(setting: st
     assert not set(search["seed"]) & set(sweep["seed"])
 
 
-@pytest.mark.parametrize(
-    ("setting", "longest"), [("imagenet-to-cifar10", 80), ("imagenet-to-pacs", 160)]
-)
-def test_longest_finetuning_searched_with_imagenet_backbones_is_in_use(setting: str, longest: int):
-    choice = claims.smallest_sufficient(table("length_search", setting), "ft_epochs")
-    assert choice.index[choice["chosen"]].tolist() == [choice.index.max()] == [longest]
-
-
-def test_twice_the_epochs_brought_pacs_less_than_a_point():
-    search = table("length_search", "imagenet-to-pacs")
+@pytest.mark.parametrize("setting", ["imagenet-to-cifar10", "imagenet-to-pacs"])
+def test_longest_finetuning_searched_with_imagenet_backbones_was_chosen(setting: str):
+    search = table("length_search", setting)
+    choice = claims.smallest_sufficient(search, "ft_epochs")
+    assert choice.index[choice["chosen"]].tolist() == [choice.index.max()] == [160]
     accuracy = search.groupby("ft_epochs")["val_accuracy"].mean()
-    assert 0 < accuracy[160] - accuracy[80] < 0.01
+    assert 0 < accuracy[160] - accuracy[80] < 0.02
 
 
 def test_one_run_of_cifar100_diverged_with_more_epochs_and_the_others_were_better():

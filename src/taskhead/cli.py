@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import NoReturn
 
 from taskhead import parallel, presets, settings, studies
 from taskhead.parameters import execute_notebook
@@ -21,9 +22,18 @@ _OPTIONS = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """Parser whose errors are one line that ends with the options."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}; {' '.join(self.format_usage().split())}\n")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0, 1 after an error, 130 if interrupted."""
-    arguments = _parser().parse_args(argv)
+    arguments, unknown = _parser().parse_known_args(argv)
+    if unknown:
+        arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         arguments.command(arguments)
     except (ValueError, TypeError, OSError, FloatingPointError) as error:
@@ -68,7 +78,8 @@ def _given_options(arguments: argparse.Namespace) -> studies.Options:
     given = {name: value for name in _OPTIONS if (value := getattr(arguments, name)) is not None}
     for name, value in given.items():
         if not value:
-            raise ValueError(f"--{name.replace('_', '-')} must not be {value!r}; leave it out")
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{option} must not be {value!r}; give another or leave it out")
     return studies.Options(**given)
 
 
@@ -84,12 +95,12 @@ def _run_notebook(arguments: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="taskhead", description=__doc__)
+    parser = _Parser(prog="taskhead", description=__doc__)
     parser.add_argument("--version", action="version", version=f"taskhead {version('taskhead')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     listing = commands.add_parser("settings", help="list the settings and what each needs")
-    listing.set_defaults(command=_list_settings)
+    listing.set_defaults(command=_list_settings, parser=listing)
 
     run = commands.add_parser(
         "run", allow_abbrev=False, help="compute a study and store one row a run"
@@ -117,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
         help="processes side by side (default: one for each core on the CPU, else one)",
     )
     run.add_argument("--recompute", action="store_true", help="compute rows that are there again")
-    run.set_defaults(command=_run_study)
+    run.set_defaults(command=_run_study, parser=run)
 
     notebook = commands.add_parser("notebook", help="execute a notebook with checked parameters")
     notebook.add_argument("notebook", type=Path, metavar="NOTEBOOK")
@@ -131,5 +142,5 @@ def _parser() -> argparse.ArgumentParser:
         metavar=("NAME", "VALUE"),
         help="set a parameter of the notebook; may be repeated",
     )
-    notebook.set_defaults(command=_run_notebook)
+    notebook.set_defaults(command=_run_notebook, parser=notebook)
     return parser

@@ -198,7 +198,7 @@ def _read(path: Path, columns: Columns) -> list[list[Value]]:
     except UnicodeDecodeError as error:
         raise ValueError(f"results file {path} is no text: {error}; {remedy}") from None
     if not text.endswith("\n"):
-        raise ValueError(f"results file {path} is cut off in its last line; {remedy}")
+        raise ValueError(f"results file {path} is empty or cut off in its last line; {remedy}")
     header, *lines = csv.reader(text.splitlines())
     if header != list(columns):
         missing = [name for name in columns if name not in header]

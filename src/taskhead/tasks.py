@@ -158,10 +158,10 @@ def folder_label(folder: Path) -> str:
     Raises
     ------
     ValueError
-        If the folder does not exist or holds no image.
+        If the folder does not exist, is none, or holds no image.
     """
     if not folder.is_dir():
-        raise ValueError(f"data folder {folder} does not exist")
+        raise ValueError(f"data folder {folder} does not exist or is no folder")
     files = image_files(folder)
     if not files:
         raise ValueError(f"data folder {folder} holds no images")

@@ -93,7 +93,8 @@ def tolerance() -> str:
     return (
         f"The tests hold a run computed again to {allowed['aie']} percent of its recorded energy, "
         f"{allowed['euclidean']} percent of the feature measures and {allowed['test_accuracy']} "
-        f"points of test accuracy; a run close to divergence may miss this elsewhere."
+        "points of test accuracy. On another kind of CPU single runs may miss this, most of all "
+        "those close to divergence; the verdicts rest on means over seeds."
     )
 
 
