@@ -98,7 +98,7 @@ def test_wrong_preset_file_ends_the_command(
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
-        ("digits.csv", lambda data: data[:-9], "is cut off in its last line"),
+        ("digits.csv", lambda data: data[:-9], "is empty or cut off in its last line"),
         ("digits.csv", lambda data: data.replace(b"aie", b"energy"), "missing columns ['aie']"),
         ("digits.csv", lambda data: data.replace(b",done,", b",", 1), "line 2 has"),
         ("digits.csv", lambda data: b"\xff" + data, "is no text"),

@@ -103,7 +103,7 @@ def test_row_with_other_columns_is_refused(append: Append, row: dict):
 
 DAMAGES = {
     "cut off in its last line": b"name,seed,value\nrun,0,1.0\nrun,1,2",
-    "is cut off": b"",
+    "is empty or cut off": b"",
     "missing columns ['value'], unknown columns []": b"name,seed\nrun,0\n",
     "unknown columns ['more']": b"name,seed,value,more\nrun,0,1.0,2\n",
     "valid in this order: name, seed, value": b"seed,name,value\n0,run,1.0\n",
