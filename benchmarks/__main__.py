@@ -48,11 +48,8 @@ def main() -> None:
     parser.add_argument(
         "--only", choices=PARTS, nargs="+", default=PARTS, metavar="PART", help=", ".join(PARTS)
     )
-    parser.add_argument(
-        "--device",
-        choices=("cpu", "cuda") if torch.cuda.is_available() else ("cpu",),
-        default="cuda" if torch.cuda.is_available() else "cpu",
-    )
+    devices = ["cuda", "cpu"] if torch.cuda.is_available() else ["cpu"]
+    parser.add_argument("--device", choices=devices, default=devices[0])
     parser.add_argument(
         "--json",
         type=Path,

@@ -66,13 +66,15 @@ def test_sweep_is_at_least_as_long_as_the_search_asks_on_other_seeds(setting: st
     assert not set(search["seed"]) & set(sweep["seed"])
 
 
-@pytest.mark.parametrize("setting", ["imagenet-to-cifar10", "imagenet-to-pacs"])
-def test_longest_finetuning_searched_with_imagenet_backbones_was_chosen(setting: str):
+@pytest.mark.parametrize(
+    ("setting", "gain"), [("imagenet-to-cifar10", 0.02), ("imagenet-to-pacs", 0.01)]
+)
+def test_longest_finetuning_with_imagenet_backbones_was_chosen(setting: str, gain: float):
     search = table("length_search", setting)
     choice = claims.smallest_sufficient(search, "ft_epochs")
     assert choice.index[choice["chosen"]].tolist() == [choice.index.max()] == [160]
     accuracy = search.groupby("ft_epochs")["val_accuracy"].mean()
-    assert 0 < accuracy[160] - accuracy[80] < 0.02
+    assert 0 < accuracy[160] - accuracy[80] < gain
 
 
 def test_one_run_of_cifar100_diverged_with_more_epochs_and_the_others_were_better():
