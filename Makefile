@@ -21,6 +21,7 @@ test: $(INSTALLED)
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m pyright --pythonpath $(PY)
+	.venv/bin/lint-imports --no-logo
 	$(PY) -m pytest -ra
 
 $(INSTALLED): pyproject.toml requirements.lock

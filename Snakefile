@@ -5,7 +5,7 @@
 Preset laptop is drawn from the recorded results; `--config recorded=no` computes it again. The notebooks of
 settings that need downloaded data are drawn from the recorded results in every preset.
 
-Every change of the library or of the preset opens a new folder of runs, so no row of an older source reaches
+Every change of the library or its settings opens a new folder of runs, so no row of an older source reaches
 a page, and a killed study loses at most the run it was in. That folder is no output of a rule on purpose:
 Snakemake deletes the outputs of an interrupted rule.
 """
@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 from repository import repository_url
 
 PRESET = config.get("preset", "laptop")
-PRESETS = sorted(path.stem for path in Path("presets").glob("*.yaml"))
+PRESETS = ["smoke", "laptop", "gpu"]
 if PRESET not in PRESETS:
     raise WorkflowError(f"unknown preset {PRESET!r}; valid: {', '.join(PRESETS)}")
 
@@ -37,9 +37,10 @@ COMPUTED = {
 }
 RECORDED = ["cifar-probing", "imagenet-probing"]
 RECORDED_TABLES = sorted(str(file) for file in Path("results").glob("*/*.*"))
-SOURCE = [*map(str, sorted(Path("src/taskhead").glob("*.py"))), f"presets/{PRESET}.yaml"]
-DRAWING = [f"src/taskhead/{name}.py" for name in ("claims", "cli", "figures", "parameters", "words")]
-COMPUTING = [file for file in SOURCE if file not in DRAWING]
+PACKAGE = Path("src/taskhead")
+SOURCE = sorted(str(file) for ending in ("py", "yaml") for file in PACKAGE.rglob(f"*.{ending}"))
+DRAWING = ("src/taskhead/report/", "src/taskhead/cli.py")
+COMPUTING = [file for file in SOURCE if not file.startswith(DRAWING)]
 DIGEST = hashlib.sha256(b"\0".join(Path(file).read_bytes() for file in COMPUTING)).hexdigest()[:12]
 RUNS = f"_build/runs/{DIGEST}"
 RESULTS = f"_build/results/{PRESET}"
@@ -100,9 +101,9 @@ rule prose:
     output:
         [f"{PROSE}/{name}" for name in ("numbers.yaml", "main-figure.png", "every-setting.png")],
     params:
-        results="" if USE_RECORDED else RESULTS,
+        results="" if USE_RECORDED else f"--results {RESULTS}",
     shell:
-        "PYTHONPATH=. {PYTHON:q} workflow/write_prose.py {PROSE} --preset {PRESET} --results='{params.results}'"
+        "PYTHONPATH=. {PYTHON:q} workflow/write_prose.py {PROSE} --preset {PRESET} {params.results}"
 
 
 rule stage:

@@ -1,6 +1,12 @@
-"""Linear problems for the tests, drawn from a seed."""
+"""Small problems and shorthands for the tests, drawn from a seed."""
+
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor, nn
+
+from taskhead.method.probing import probe_heads
 
 
 def problem(seed: int, *, n: int, d: int, h: int) -> tuple[np.ndarray, ...]:
@@ -10,3 +16,20 @@ def problem(seed: int, *, n: int, d: int, h: int) -> tuple[np.ndarray, ...]:
     y = np.where(np.arange(n) % 2, -1.0, 1.0)
     B0 = rng.normal(size=(h, d)) / np.sqrt(h)
     return (X if n >= d else X.T), y, B0, rng.normal(size=h) / np.sqrt(h)
+
+
+def probe_head(
+    features: Tensor, targets: Tensor, head: nn.Module, *, eps: float = 0.0, **options: Any
+) -> list[nn.Module]:
+    """Probe a single head and return it at every tau."""
+    return [one for _, (one,) in probe_heads(features, targets, [head], eps=[eps], **options)]
+
+
+def weights(module: nn.Module) -> Tensor:
+    return torch.nn.utils.parameters_to_vector(module.parameters()).detach().clone()
+
+
+def changed(network: nn.Module, before: dict[str, Tensor]) -> set[str]:
+    """Return the names of the parameters and buffers that are no longer what they were."""
+    state = network.state_dict()
+    return {name for name in state if not torch.equal(state[name], before[name])}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from taskhead.adaptation import measure
+from taskhead.method.adaptation import measure
 
 COORDINATE = st.floats(0.01, 100).map(lambda x: x - 50)
 FEATURES = arrays(float, (6, 3), elements=COORDINATE).map(torch.tensor)

@@ -2,7 +2,7 @@
 
 import torch
 
-from taskhead.augmentation import CropAndFlip
+from taskhead.method.augmentation import CropAndFlip
 
 
 def batch(n: int = 64, size: int = 16) -> torch.Tensor:

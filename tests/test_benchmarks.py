@@ -12,6 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import REPOSITORY
+from taskhead.backbones import Normalise
+from taskhead.finetuning import finetune
+from taskhead.heads import make_head
+from taskhead.pretraining import pretrained_backbone
+from taskhead.settings import DIGITS
 from torch import nn
 
 from benchmarks import networks, sides
@@ -22,11 +27,6 @@ from benchmarks.report import ALIKE, render, summary
 from benchmarks.scales import SCALES, Work
 from benchmarks.scaling import AXES
 from taskhead import studies
-from taskhead.backbones import Normalise
-from taskhead.finetuning import finetune
-from taskhead.heads import make_head
-from taskhead.pretraining import pretrained_backbone
-from taskhead.settings import DIGITS
 from taskhead.tasks import Draw
 
 RECORDED = sorted((REPOSITORY / "benchmarks" / "recorded").glob("*.json"))

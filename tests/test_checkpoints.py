@@ -7,10 +7,12 @@ import torch
 from conftest import real
 from torch import nn
 
-from taskhead.backbones import cifar_resnet, extract_features, torchvision_backbone
-from taskhead.checkpoints import load_checkpoint
-from taskhead.energy import accuracy
-from taskhead.images import load_image_folder
+from taskhead.method.energy import accuracy
+from taskhead.method.features import extract_features
+from taskhead.models.backbones import cifar_resnet
+from taskhead.models.checkpoints import load_checkpoint
+from taskhead.models.torchvision import torchvision_backbone
+from taskhead.tasks.images import load_image_folder
 
 
 @pytest.fixture
@@ -35,27 +37,26 @@ def test_ignored_prefixes_may_be_there(state, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: {"weight": s["weight"]}, "missing bias"),
-        (lambda s: {**s, "scale": torch.ones(1)}, "surplus scale"),
-        (lambda s: {**s, "bias": torch.ones(5)}, "of another shape: bias"),
-        (lambda s: {**s, "epoch": 3}, "no state dict of tensors"),
-        (lambda s: torch.ones(3), "no state dict of tensors"),
+        (lambda s: {"weight": s["weight"]}, "bias"),
+        (lambda s: {**s, "scale": torch.ones(1)}, "scale"),
+        (lambda s: {**s, "bias": torch.ones(5)}, "bias"),
+        (lambda s: {**s, "bias": s["bias"] * torch.nan}, "bias"),
+        (lambda s: {**s, "epoch": 3}, "state dict"),
+        (lambda s: torch.ones(3), "state dict"),
     ],
 )
-def test_what_does_not_fit_is_named_and_nothing_is_loaded(state, tmp_path, change, message):
+def test_what_does_not_fit_is_named_in_one_line(state, tmp_path, change, message):
     torch.save(change(state), tmp_path / "a.pt")
-    network = nn.Linear(3, 2)
-    before = network.weight.clone()
-    with pytest.raises(ValueError, match=message):
-        load_checkpoint(network, tmp_path / "a.pt")
-    assert torch.equal(network.weight, before)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_checkpoint(nn.Linear(3, 2), tmp_path / "a.pt")
+    assert "\n" not in str(caught.value)
 
 
 def test_damaged_and_missing_files(tmp_path):
     (tmp_path / "a.pt").write_bytes(b"no checkpoint")
-    with pytest.raises(ValueError, match="damaged"):
+    with pytest.raises(ValueError, match=r"a\.pt"):
         load_checkpoint(nn.Linear(3, 2), tmp_path / "a.pt")
-    with pytest.raises(ValueError, match="does not exist"):
+    with pytest.raises(ValueError, match=r"b\.pt"):
         load_checkpoint(nn.Linear(3, 2), tmp_path / "b.pt")
 
 
@@ -65,7 +66,7 @@ def test_code_in_a_file_is_not_run(tmp_path):
             return (os.mkdir, (str(tmp_path / "attacked"),))
 
     torch.save(Attack(), tmp_path / "a.pt")
-    with pytest.raises(ValueError, match="damaged or no state dict"):
+    with pytest.raises(ValueError, match="state dict"):
         load_checkpoint(nn.Linear(3, 2), tmp_path / "a.pt")
     assert not (tmp_path / "attacked").exists()
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from taskhead.claims import (
+from taskhead.report.claims import (
     accuracy_by_domain,
     best_in_between,
     by_series,
@@ -33,7 +33,7 @@ def table(noise: float = 0.01, *, seeds: int = 5, **curves) -> pd.DataFrame:
         "test_accuracy": lambda e: 0.9 - (e - 0.5) ** 2,
     } | curves
     return pd.DataFrame(
-        {"seed": seed, "tau": tau, "status": "done", "aie": energy}
+        {"seed": seed, "tau": tau, "outcome": "done", "aie": energy}
         | {name: curve(energy) + noise * rng.normal() for name, curve in claimed.items()}
         for seed in range(seeds)
         for tau, energy in ENERGY.items()
@@ -80,11 +80,11 @@ def test_noise_and_a_single_seed_show_nothing():
 def test_a_curve_that_only_saturates_seldom_passes_for_a_rise_and_fall():
     rng = np.random.default_rng(0)
     passed = 0
-    for _ in range(60):
+    for _ in range(40):
         data = table(noise=0)
         data["dot"] = np.minimum(data["aie"], 0.5) + 0.1 * rng.normal(size=len(data))
         passed += feature_trends(data).loc["dot", "verdict"] == "holds"
-    assert passed <= 3
+    assert passed <= 2
 
 
 def test_no_seed_chooses_the_peak_it_is_judged_by():
@@ -94,8 +94,9 @@ def test_no_seed_chooses_the_peak_it_is_judged_by():
     assert feature_trends(data).loc["dot", "statistic"] == 0
 
 
-def sweep(setting: str, domain: str = "-", **curves) -> pd.DataFrame:
-    return table(**curves).assign(setting=setting, domain=domain)
+def sweep(setting: str, domain: str | None = None, **curves) -> pd.DataFrame:
+    data = table(**curves).assign(setting=setting, domain=domain)
+    return data.astype({"setting": "string", "domain": "string"})
 
 
 def test_series_are_settings_and_domains_in_the_order_of_the_table():
@@ -103,6 +104,16 @@ def test_series_are_settings_and_domains_in_the_order_of_the_table():
     series = by_series(pd.concat(tables))
     assert list(series) == ["pacs (sketch)", "digits", "pacs (photo)"]
     pd.testing.assert_frame_equal(series["pacs (sketch)"], tables[0])
+
+
+def test_runs_that_differ_in_more_than_seed_and_tau_are_series_of_their_own():
+    parts = [
+        sweep("digits").assign(eps=eps, hidden=hidden) for eps, hidden in ((0.0, ""), (0.1, "16"))
+    ]
+    series = by_series(pd.concat([*parts, sweep("pacs", "photo").assign(eps=0.2, hidden="")]))
+    names = ["digits, eps = 0.0, hidden = none", "digits, eps = 0.1, hidden = 16", "pacs (photo)"]
+    assert list(series) == names
+    assert [len(rows) for rows in series.values()] == [25, 25, 25]
 
 
 def test_every_series_is_judged_alone():
@@ -129,10 +140,13 @@ def test_accuracies_stand_under_the_domain_they_were_tested_on():
     data = pd.DataFrame(
         {
             "domain": ["photo", "photo", "sketch"],
+            "outcome": "done",
             "tau": [0, 0, 0],
             "aie": [0.9, 0.7, 0.5],
             "test_accuracy": [0.8, 0.6, 0.4],
-            "ood_by_domain": ["sketch=0.2 cartoon=0.3", "sketch=0.4 cartoon=0.5", "photo=0.1"],
+            "test_accuracy on sketch": [0.2, 0.4, math.nan],
+            "test_accuracy on cartoon": [0.3, 0.5, math.nan],
+            "test_accuracy on photo": [math.nan, math.nan, 0.1],
         }
     )
     tested = accuracy_by_domain(data)
@@ -159,22 +173,51 @@ def test_choice_is_made_on_validation_and_judged_on_test():
     assert one_sided["verdict"].tolist() == ["not shown", "holds"]
 
 
-def test_table_in_which_every_tau_diverged_is_refused():
+NOT_DONE = pytest.mark.parametrize("outcome", ["diverged", "collapsed", "failed"])
+
+
+@NOT_DONE
+def test_tau_counts_only_if_every_seed_has_a_run_that_is_done(outcome: str):
     data = table()
-    data.loc[data["seed"] == 2, "status"] = "diverged"
+    lost = (data["seed"] == 2) & (data["tau"] == 64)
+    changed = data.assign(
+        outcome=data["outcome"].mask(lost, outcome), dot=data["dot"].mask(lost, 9)
+    )
     for judge in (feature_trends, best_in_between):
-        with pytest.raises(ValueError, match="at every tau some seed diverged"):
+        expected = judge(data[data["tau"] < 64])
+        pd.testing.assert_frame_equal(judge(changed), expected)
+        pd.testing.assert_frame_equal(judge(data[~lost]), expected)
+
+
+@NOT_DONE
+def test_table_without_a_tau_at_which_all_seeds_are_done_is_refused(outcome: str):
+    data = table()
+    data.loc[data["seed"] == 2, "outcome"] = outcome
+    for judge in (feature_trends, best_in_between):
+        with pytest.raises(ValueError, match=f"5 {outcome}"):
             judge(data)
 
 
-def rates(accuracy: dict[float, list[float]], diverged: float | None = None) -> pd.DataFrame:
+def test_single_tau_shows_nothing():
+    assert four(table()[lambda rows: rows["tau"] == 4]) == ["not shown"] * 4
+
+
+def test_measure_that_was_not_recorded_is_called_so_and_the_others_are_judged():
+    without = sweep("one").drop(columns="cosine").assign(norm=math.nan)
+    expected = ["holds", "not recorded", "holds", "not recorded"]
+    assert four(without) == expected
+    shown = verdicts(without).loc["one"]
+    assert shown["cosine falls"] == shown["norm rises, then falls"] == "not recorded"
+
+
+def rates(accuracy: dict[float, list[float]], lost: float | None = None) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "ft_lr": lr,
             "seed": seed,
             "tau": 0,
-            "status": "diverged" if lr == diverged and seed == 0 else "done",
-            "val_accuracy": math.nan if lr == diverged and seed == 0 else value,
+            "outcome": "collapsed" if lr == lost and seed == 0 else "done",
+            "val_accuracy": math.nan if lr == lost and seed == 0 else value,
         }
         for lr, values in accuracy.items()
         for seed, value in enumerate(values)
@@ -189,8 +232,8 @@ def test_smallest_rate_within_one_standard_error_of_the_best_is_chosen():
     assert choice.loc[0.02, "standard_error"] == pytest.approx(0.02 / math.sqrt(3))
 
 
-def test_rate_at_which_a_run_diverged_is_not_chosen():
+def test_rate_at_which_a_run_is_not_done_is_not_chosen():
     accuracy = {0.01: [0.5, 0.6], 0.02: [0.9, 0.9]}
-    choice = smallest_sufficient(rates(accuracy, diverged=0.02), "ft_lr")
-    assert choice["diverged"].tolist() == [0, 1]
+    choice = smallest_sufficient(rates(accuracy, lost=0.02), "ft_lr")
+    assert choice["not done"].tolist() == [0, 1]
     assert choice["chosen"].tolist() == [True, False]

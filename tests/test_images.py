@@ -1,15 +1,17 @@
 """Image trees in the on-disk format of the real ones, written by the tests."""
 
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from taskhead import images
-from taskhead.images import check_memory, draw_per_class, load_dataset, load_image_folder
+from taskhead.tasks import datasets
+from taskhead.tasks.datasets import load_dataset
+from taskhead.tasks.images import check_memory, draw_per_class, load_image_folder
 
 COLOURS = {"amber": (255, 191, 0), "blue": (0, 0, 255), "cyan": (0, 255, 255)}
 
@@ -66,26 +68,26 @@ def test_limit_per_class_is_stratified_and_seeded(tree):
 def test_cut_off_image_is_named(tree):
     file = tree / "blue" / "1.png"
     file.write_bytes(file.read_bytes()[:60])
-    with pytest.raises(ValueError, match=r"blue.1\.png cannot be read"):
+    with pytest.raises(ValueError, match=r"blue.1\.png"):
         load_image_folder(tree, image_size=8)
 
 
 def test_text_in_place_of_an_image_is_named(tree):
     (tree / "blue" / "notes.jpg").write_text("no image")
-    with pytest.raises(ValueError, match=r"notes\.jpg cannot be read"):
+    with pytest.raises(ValueError, match=r"notes\.jpg"):
         load_image_folder(tree, image_size=8)
 
 
 def test_empty_class_is_named(tree):
     (tree / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"empty holds no image"):
+    with pytest.raises(ValueError, match="empty"):
         load_image_folder(tree, image_size=8)
 
 
 def test_missing_folder_and_single_class(tree, tmp_path):
-    with pytest.raises(ValueError, match="does not exist"):
+    with pytest.raises(ValueError, match="nowhere"):
         load_image_folder(tmp_path / "nowhere", image_size=8)
-    with pytest.raises(ValueError, match="0 class folders"):
+    with pytest.raises(ValueError, match="blue"):
         load_image_folder(tree / "blue", image_size=8)
 
 
@@ -97,7 +99,7 @@ def test_sizes_out_of_range(tree, size, per_class):
 
 def test_memory_is_checked_before_loading():
     check_memory(1000, 32)
-    with pytest.raises(ValueError, match="lower image_size or images per class"):
+    with pytest.raises(ValueError, match="GiB"):
         check_memory(10**9, 224)
 
 
@@ -121,7 +123,7 @@ def test_data_set_is_read_through_torchvision(tmp_path, monkeypatch):
             return Image.new("RGB", (32, 32), (index, 0, 0)), self.targets[index]
 
     monkeypatch.setenv("TASKHEAD_DATA", str(tmp_path))
-    monkeypatch.setitem(images._TORCHVISION, "stl10", lambda root, train: Downloaded())
+    monkeypatch.setitem(datasets._TORCHVISION, "stl10", lambda root, train: Downloaded())
     data, classes = load_dataset("stl10", train=True, image_size=32)
     assert classes == ["cat", "dog"]
     assert data.labels.tolist() == [1, 0, 1, 0]
@@ -129,7 +131,7 @@ def test_data_set_is_read_through_torchvision(tmp_path, monkeypatch):
 
 
 def test_unknown_data_set_lists_the_valid_ones():
-    with pytest.raises(ValueError, match="unknown data set 'mnist'; valid: cifar10, cifar100"):
+    with pytest.raises(ValueError, match=r"'mnist'; valid: .*cifar10"):
         load_dataset("mnist", train=True, image_size=32)
 
 
@@ -148,5 +150,29 @@ def test_photographs_are_turned_upright(tree: Path):
 
 def test_pixels_of_16_bits_are_refused(tree: Path):
     Image.new("I;16", (16, 16), 5000).save(tree / "blue" / "deep.png")
-    with pytest.raises(ValueError, match=r"deep.png has I;16 pixels; convert it to 8 bits"):
+    with pytest.raises(ValueError, match=r"deep\.png.*I;16"):
         load_image_folder(tree, image_size=16)
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def bomb(path: Path) -> None:
+    Image.new("1", (14000, 14000)).save(path)
+
+
+def long_text(path: Path) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("note", "a" * 3_000_000, zip=True)
+    Image.new("RGB", (8, 8)).save(path, pnginfo=info)
+
+
+@pytest.mark.parametrize(
+    "make", [pipe, bomb, long_text, lambda path: path.symlink_to("nowhere.png")]
+)
+def test_what_cannot_be_read_is_named_and_never_waited_for(tree: Path, make):
+    make(tree / "blue" / "odd.png")
+    with pytest.raises(ValueError, match=r"odd\.png") as caught:
+        load_image_folder(tree, image_size=8)
+    assert "\n" not in str(caught.value)

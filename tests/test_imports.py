@@ -1,22 +1,26 @@
 """Imports: the library alone loads no package that only some of its functions need."""
 
+import doctest
 import subprocess
 import sys
 
 import pytest
 
-HEAVY = ("matplotlib", "pandas", "scipy", "sklearn", "torchvision")
-LIBRARY = (
+import taskhead
+
+METHOD = (
     "adaptation",
     "augmentation",
-    "backbones",
-    "data",
     "energy",
+    "features",
     "finetuning",
     "heads",
     "linear",
+    "preparation",
     "probing",
 )
+HEAVY = ("matplotlib", "pandas", "scipy", "sklearn", "torchvision")
+LIBRARY = tuple(f"method.{name}" for name in METHOD)
 
 
 def loaded(modules: tuple[str, ...], packages: tuple[str, ...]) -> list[str]:
@@ -31,6 +35,18 @@ def test_library_loads_nothing_but_torch():
     assert loaded(LIBRARY, HEAVY) == []
 
 
-@pytest.mark.parametrize("module", ["cli", "figures"])
-def test_settings_and_figures_load_no_networks_and_no_data_sets(module: str):
-    assert loaded((module,), ("sklearn", "torchvision", "torch._dynamo")) == []
+def test_command_line_loads_no_torch_before_it_is_needed():
+    assert loaded(("cli",), (*HEAVY, "torch", "numpy")) == []
+
+
+def test_figures_load_no_networks_and_no_data_sets():
+    assert loaded(("report.figures",), ("sklearn", "torchvision")) == []
+
+
+def test_top_level_offers_what_its_docstring_shows():
+    failed, tried = doctest.testmod(taskhead)
+    assert tried
+    assert not failed
+    assert all(getattr(taskhead, name) for name in taskhead.__all__)
+    with pytest.raises(AttributeError, match="prepare_head"):
+        taskhead.prepare_head  # noqa: B018

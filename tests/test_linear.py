@@ -8,7 +8,7 @@ import torch
 from problems import problem
 from scipy.linalg import expm
 
-from taskhead import linear
+from taskhead.method import linear
 
 
 def descend(X, y, B0, v0, *, tau: int, lr: float) -> np.ndarray:

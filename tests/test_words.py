@@ -1,80 +1,174 @@
-"""Sentences say what their tables show, and no more."""
+"""Sentences and captions say what their tables show, and no more."""
+
+import json
+import math
+import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from test_claims import sweep
 
-from taskhead import words
-from taskhead.settings import DIGITS
+from taskhead.experiments.settings import load_setting
+from taskhead.report import captions, words
+
+SESSION = {"preset": "laptop", "started": "2025-01-02T03:04:05", "device": "a CPU", "rows": 25}
+SESSION |= {"taskhead": "0.1.0", "libraries": {"torch": "2.5"}}
 
 
-def test_trends_name_what_holds_and_what_is_not_shown():
-    said = words.trends(pd.concat([sweep("one"), sweep("two", dot=lambda e: e)]))
-    one, two = said.splitlines()
-    assert one.startswith(
-        "- **one:** Holds: the Euclidean distance grows; cosine similarity falls;"
-    )
-    assert "Not shown" not in one
-    assert two.endswith("Not shown: the dot product rises and then falls.")
+def numbers(said: str) -> list[float]:
+    return [float(number) for number in re.findall(r"-?\d+\.\d+", said)]
 
 
-def test_optimum_in_between_is_said_with_both_differences():
-    said = words.optimum(sweep("one", noise=0))
-    assert said.startswith("- **one:** The probing time with the best mean validation accuracy is")
-    assert "tau = 4" in said
-    assert "Against tau = 0, it gains 16.0" in said
-    assert "in between **holds** here." in said
+def with_outcomes(outcomes: dict[tuple[int, int], str], **columns) -> pd.DataFrame:
+    """Return a sweep of 5 seeds in which these runs, by seed and tau, are not done."""
+    runs = sweep("digits").assign(preset="laptop", **columns).set_index(["seed", "tau"])
+    for run, outcome in outcomes.items():
+        runs.loc[run, "outcome"] = outcome
+    return runs.reset_index()
 
 
-def test_difference_that_is_not_shown_is_called_so():
-    said = words.optimum(sweep("one", noise=0.001, test_accuracy=lambda e: 0.5))
-    assert said.count("which is not shown to differ from zero") == 2
-    assert "is **not shown** here." in said
+def test_trends_name_what_holds_what_is_not_shown_and_what_is_not_recorded():
+    two = sweep("two", dot=lambda e: e).assign(norm=math.nan)
+    one, two = words.trends(pd.concat([sweep("one"), two])).splitlines()
+    assert all(name in one for name in words.NAMES.values())
+    assert "Not" not in one
+    holds, not_shown, not_recorded = re.split(r"Not shown|Not recorded", two)
+    assert words.NAMES["euclidean"] in holds
+    assert words.NAMES["dot"] in not_shown
+    assert words.NAMES["norm"] in not_recorded
 
 
-def test_choice_at_an_end_of_the_grid_is_no_gain():
-    said = words.optimum(sweep("one", noise=0.001, val_accuracy=lambda e: e))
-    assert "It is an end of the grid itself: no gain over tau = 0." in said
+@pytest.mark.parametrize(
+    ("curves", "chosen", "said"),
+    [
+        ({}, 4, ["gains 16.0", "gains 16.0", "**holds**"]),
+        ({"test_accuracy": lambda e: 0.5}, 4, ["gains 0.0", "gains 0.0", "**not shown**"]),
+        ({"test_accuracy": lambda e: (e - 0.5) ** 2}, 4, ["loses 16.0"] * 2 + ["**not shown**"]),
+        ({"val_accuracy": lambda e: e}, 0, ["no gain", "gains 0.0", "**not shown**"]),
+    ],
+)
+def test_optimum_is_compared_with_both_ends(curves, chosen: int, said: list[str]):
+    text = words.optimum(sweep("one", noise=0, **curves))
+    assert text.startswith("- **one:**")
+    assert f"tau = {chosen}." in text
+    assert re.findall("|".join(map(re.escape, set(said))), text) == said
 
 
 def test_series_without_the_column_are_left_out():
-    tables = [sweep("one").assign(ood_accuracy=float("nan")), sweep("two").assign(ood_accuracy=0.5)]
-    said = words.optimum(pd.concat(tables), judged_on="ood_accuracy")
-    assert said.startswith("- **two:**")
-    assert "one" not in said.split(":**")[0]
+    two = sweep("two").assign(ood_accuracy=0.5)
+    for one in (sweep("one"), sweep("one").assign(ood_accuracy=float("nan"))):
+        said = words.optimum(pd.concat([one, two]), judged_on="ood_accuracy")
+        assert re.findall(r"\*\*(\w+):\*\*", said) == ["two"]
+    assert words.optimum(sweep("one"), judged_on="ood_accuracy") == ""
 
 
-def test_description_counts_diverged_runs():
+def test_description_says_what_the_runs_were_given():
     runs = sweep("digits").assign(
         backbone="small_convnet", image_size=8, train_per_class=10, hp_lr=0.05, ft_lr=0.01
     )
-    runs = runs.assign(ft_epochs=60, data="-", weights="DEFAULT")
-    runs.loc[3, "status"] = "diverged"
-    said = words.describe(runs, DIGITS)
-    assert said.endswith("1 of 25 runs diverged.")
-    assert "finetuning rate 0.01 (of the finetuning rates" in said
-    assert "(given by the user)" in words.describe(runs.assign(ft_lr=0.5), DIGITS)
-    assert "not searched for this one" in words.describe(runs.assign(backbone="other"), DIGITS)
-    assert "Given: data photos-12, weights V1." in words.describe(
-        runs.assign(data="photos-12", weights="V1"), DIGITS
+    runs = runs.assign(ft_epochs=60, data=None, weights=None)
+    digits = load_setting("digits")
+    plain = words.describe(runs, digits)
+    assert "rate search" in plain
+    assert "Given" not in plain
+    assert "Target" not in plain
+    assert "rate search" not in words.describe(runs.assign(ft_lr=0.5), digits)
+    assert "small_convnet" in words.describe(runs.assign(backbone="other"), digits)
+    given = words.describe(runs.assign(data="photos-12", weights="V1", domain="photo"), digits)
+    for value in ("photos-12", "V1", "photo,"):
+        assert value in given
+    runs.loc[3, "outcome"] = "diverged"
+    assert words.left_out(runs) in words.describe(runs, digits)
+
+
+def test_nothing_is_said_of_a_table_whose_runs_are_all_done():
+    assert words.left_out(sweep("digits")) == ""
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "columns", "expected"),
+    [
+        ({(0, 64): "collapsed"}, {}, "1 of 25 runs left out: collapsed at tau = 64 (1 of 5 seeds)"),
+        (
+            {(0, 64): "collapsed", (3, 64): "collapsed", (1, 0): "diverged", (2, 64): "diverged"},
+            {"eps": 0.1, "hidden": ""},
+            "4 of 25 runs left out: collapsed at tau = 64 (2 of 5 seeds), "
+            "diverged at tau = 0, 64 (1 of 5 seeds each)",
+        ),
+        (
+            {(seed, 0): "failed" for seed in range(5)},
+            {},
+            "5 of 25 runs left out: failed at tau = 0 (5 of 5 seeds)",
+        ),
+    ],
+)
+def test_runs_left_out_are_counted_where_they_are(outcomes, columns, expected: str):
+    assert words.left_out(with_outcomes(outcomes, **columns)) == expected
+
+
+def test_what_varies_beside_tau_is_named_where_runs_are_left_out():
+    hard = with_outcomes({}, eps=0.0, hidden="")
+    smooth = with_outcomes({(1, 16): "collapsed"}, eps=0.1, hidden="8")
+    assert words.left_out(pd.concat([hard, smooth])) == (
+        "1 of 50 runs left out: collapsed at tau = 16, eps = 0.1, hidden = 8 (1 of 5 seeds)"
     )
 
 
-@pytest.mark.parametrize(("seeds", "spread"), [([0, 1], "0.200 ± "), ([0], "0.100 of their norm")])
-def test_drift_is_said_relative_to_the_norm(seeds: list[int], spread: str):
+def test_run_of_several_rows_is_one_run():
+    runs = with_outcomes({(0, 64): "diverged"})
+    rows = pd.concat([runs.assign(sample=sample) for sample in range(3)])
+    assert words.left_out(rows) == words.left_out(runs)
+
+
+@pytest.mark.parametrize("seeds", [[0, 1], [0]])
+def test_drift_is_said_relative_to_the_norm(seeds: list[int]):
     runs = pd.DataFrame(
         {
             "seed": seed,
             "tau": tau,
             "bn_mode": mode,
-            "euclidean": (1 + 2 * seed) * (mode == "train") * (tau > 0),
+            "outcome": "done" if tau < 16 else "diverged",
+            "euclidean": (1 + 2 * seed) * (mode == "train") * (tau > 0) * tau,
             "z0_norm": 10.0,
             "aie": 0.5,
             "probe_val_accuracy": 0.25,
         }
         for seed in seeds
-        for tau in (0, 1, 4)
+        for tau in (0, 1, 4, 16)
         for mode in ("eval", "train")
     )
-    assert spread in words.drift(runs)
-    assert "the energy is 0.500" in words.drift(runs)
+    mean, half = (0.2, 1.271) if len(seeds) > 1 else (0.1, None)
+    said = numbers(words.drift(runs))
+    expected = [mean, half, 4 * mean, half and 5.082, *[0.5, half and 0.0] * 2]
+    expected += [0.25, half and 0.0] * 2
+    assert said == pytest.approx([number for number in expected if number is not None], abs=1e-3)
+    assert not numbers(words.drift(runs[runs["tau"] == 16]))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    sessions = [SESSION | {"rows": 5}, SESSION | {"preset": "smoke"}, SESSION | {"device": "two"}]
+    (tmp_path / "digits.json").write_text(json.dumps({"sessions": sessions}))
+    return tmp_path / "digits.csv"
+
+
+def test_caption_tells_seeds_runs_left_out_and_the_last_session_of_the_preset(path: Path):
+    runs = with_outcomes({(0, 64): "diverged"})
+    said = captions.caption(runs, path)
+    for part in ("n = 5 seeds", captions.BANDS, words.left_out(runs), "2025-01-02", "on two"):
+        assert part in said
+    alone = captions.caption(runs[runs["seed"] == 1], path, spread="a band")
+    assert "a band" not in alone
+    assert "left out" not in alone
+
+
+def test_caption_without_a_session_of_its_preset_is_refused(path: Path):
+    with pytest.raises(ValueError, match=r"digits\.json has no session of preset gpu"):
+        captions.caption(with_outcomes({}).assign(preset="gpu"), path)
+
+
+def test_provenance_has_a_column_for_each_session(path: Path):
+    shown = captions.provenance_table(path)
+    assert shown.loc["rows"].tolist() == [5, 25, 25]
+    assert shown.loc["torch"].tolist() == ["2.5"] * 3

@@ -6,16 +6,17 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks import report
-from taskhead import claims, figures, studies, words
+from taskhead.experiments.results import all_recorded, load_or_compute
+from taskhead.report import claims, figures, words
 
 BENCHMARK = Path("benchmarks/recorded/cpu.json")
 
 
-def numbers(results: str, preset: str) -> dict[str, str]:
+def numbers(results: str | None, preset: str) -> dict[str, str]:
     """Compute the numbers that pages write as ``{{ name }}``."""
     sweep = _table("energy_sweep", results, preset)
     trends = claims.feature_trends(sweep)
-    by_tau = sweep.groupby("tau")[["aie", "euclidean"]].mean()
+    by_tau = claims.done(sweep).groupby("tau")[["aie", "euclidean"]].mean()
     return {
         "preset": preset,
         "seeds": str(sweep["seed"].nunique()),
@@ -25,8 +26,8 @@ def numbers(results: str, preset: str) -> dict[str, str]:
         "euclidean_first": f"{by_tau['euclidean'].iloc[0]:.1f}",
         "euclidean_last": f"{by_tau['euclidean'].iloc[-1]:.1f}",
         **{
-            f"{name}_verdict": "**holds**" if row["verdict"] == "holds" else "is **not shown**"
-            for name, row in trends.iterrows()
+            f"{name}_verdict": "**holds**" if verdict == "holds" else f"is **{verdict}**"
+            for name, verdict in trends["verdict"].items()
         },
         "accuracy": words.comparison(claims.best_in_between(sweep)),
         "verdicts": claims.verdicts(_every_setting()).T.to_markdown(),
@@ -44,13 +45,10 @@ def benchmark_tables(measured: dict) -> dict[str, str]:
         "benchmark_provenance": report.provenance(measured),
         "benchmark_table": report.table(measured["works"]),
         "benchmark_notes": report.notes(measured["works"]),
-        "benchmark_scaling": report.scaling_table(measured["scaling"]),
-        "benchmark_levers": report.levers_table(measured["levers"]),
-        "benchmark_costs": report.costs_table(measured["costs"]),
     }
 
 
-def draw_figures(results: str, preset: str, folder: Path) -> None:
+def draw_figures(results: str | None, preset: str, folder: Path) -> None:
     """Draw the introduction's figures."""
     sweep = _table("energy_sweep", results, preset)
     figures.overview(sweep).savefig(folder / "main-figure.png", dpi=150)
@@ -59,17 +57,17 @@ def draw_figures(results: str, preset: str, folder: Path) -> None:
 
 
 def _every_setting() -> pd.DataFrame:
-    recorded = studies.all_recorded("energy_sweep", preset="laptop")
+    recorded = all_recorded("energy_sweep", preset="laptop")
     return pd.concat([table for table, _ in recorded.values()], ignore_index=True)
 
 
-def _table(study: str, results: str, preset: str) -> pd.DataFrame:
-    return studies.load_or_run(study, setting="digits", preset=preset, results=results)[0]
+def _table(study: str, results: str | None, preset: str) -> pd.DataFrame:
+    return load_or_compute(study, setting="digits", preset=preset, results=results)[0]
 
 
 def _choices(study: str, searched: str) -> str:
     tables = {
         name: claims.smallest_sufficient(table, searched).round(4)
-        for name, (table, _) in studies.all_recorded(study, preset="laptop").items()
+        for name, (table, _) in all_recorded(study, preset="laptop").items()
     }
     return "\n\n".join(f"**{name}**\n\n{table.to_markdown()}" for name, table in tables.items())

@@ -11,14 +11,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--preset", required=True)
-    parser.add_argument("--results", default="", help="the recorded results without one")
+    parser.add_argument("--results", help="the recorded results without one")
     options = parser.parse_args()
 
+    results = options.results or None
     options.folder.mkdir(parents=True, exist_ok=True)
-    draw_figures(options.results, options.preset, options.folder)
-    text = yaml.safe_dump(
-        numbers(options.results, options.preset), sort_keys=False, allow_unicode=True
-    )
+    draw_figures(results, options.preset, options.folder)
+    text = yaml.safe_dump(numbers(results, options.preset), sort_keys=False, allow_unicode=True)
     (options.folder / "numbers.yaml").write_text(text, encoding="utf-8")
 
 

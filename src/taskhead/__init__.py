@@ -1,6 +1,83 @@
 """Prepare task heads for finetuning: the library behind the reproducible companion.
 
 Ren, Guo, Bae and Sutherland, "How to prepare your task head for finetuning", ICLR 2023.
+
+Your pretrained backbone, and images (N, C, H, W) with labels (N,); here noise whose brightness is
+the class:
+
+>>> import torch
+>>> from torch import nn
+>>> from taskhead import HeadPreparation, LabelledImages, extract_features
+>>> from taskhead import finetune, measure, prepare_heads
+>>> _ = torch.manual_seed(0)
+>>> labels = torch.arange(400) % 4
+>>> images = torch.rand(400, 3, 16, 16) * (labels + 1)[:, None, None, None] / 4
+>>> backbone = nn.Sequential(
+...     nn.Conv2d(3, 32, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+... )
+>>> train = LabelledImages(images[:300], labels[:300])
+>>> val = LabelledImages(images[300:], labels[300:])
+
+Probe the head for a while, or for long, and finetune from each:
+
+>>> preparations = [HeadPreparation(tau=4), HeadPreparation(tau=64)]
+>>> mild, long = prepare_heads(backbone, train, preparations, val=val, lr=0.05, seed=0)
+>>> mild.aie > long.aie
+True
+>>> result = finetune(mild.backbone, mild.head, train, val, epochs=5, lr=0.01, seed=0)
+>>> z0, zT = (extract_features(b, val.images) for b in (backbone, result.last.backbone))
+>>> measure(z0, zT).euclidean > 0
+True
+>>> result.val_accuracy, result.best, result.history  # doctest: +ELLIPSIS
+(...)
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from taskhead.method.adaptation import Adaptation, measure
+    from taskhead.method.batches import LabelledImages
+    from taskhead.method.energy import average_initial_energy
+    from taskhead.method.features import extract_features
+    from taskhead.method.finetuning import evaluate, finetune
+    from taskhead.method.heads import make_head
+    from taskhead.method.preparation import HeadPreparation, Prepared, prepare_heads
+    from taskhead.models.backbones import pretrained_backbone
+
 __version__ = "0.1.0"
+_HOMES = {
+    "Adaptation": "method.adaptation",
+    "HeadPreparation": "method.preparation",
+    "LabelledImages": "method.batches",
+    "Prepared": "method.preparation",
+    "average_initial_energy": "method.energy",
+    "evaluate": "method.finetuning",
+    "extract_features": "method.features",
+    "finetune": "method.finetuning",
+    "make_head": "method.heads",
+    "measure": "method.adaptation",
+    "prepare_heads": "method.preparation",
+    "pretrained_backbone": "models.backbones",
+}
+__all__ = [
+    "Adaptation",
+    "HeadPreparation",
+    "LabelledImages",
+    "Prepared",
+    "average_initial_energy",
+    "evaluate",
+    "extract_features",
+    "finetune",
+    "make_head",
+    "measure",
+    "prepare_heads",
+    "pretrained_backbone",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that `import taskhead` is quick."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'taskhead' has no attribute {name!r}")
+    return getattr(import_module(f"taskhead.{_HOMES[name]}"), name)

@@ -1,4 +1,4 @@
-"""Command line: `taskhead settings`, `taskhead run` and `taskhead notebook`."""
+"""Command line: `taskhead settings` and `taskhead run`."""
 
 import argparse
 import sys
@@ -7,9 +7,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
-from taskhead import parallel, presets, settings, studies
-from taskhead.parameters import execute_notebook
+from taskhead.experiments.settings import PRESETS, SETTING_NAMES, load_setting
+from taskhead.experiments.studies import STUDY_NAMES, load_study, settings_of
 
+NOTHING_DONE = 3
 _OPTIONS = {
     "data": (str, "folder of images, for the setting imagefolder"),
     "domain": (str, "the one target domain, in place of the preset's"),
@@ -30,35 +31,38 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit status: 0, 1 after an error, 130 if interrupted."""
+    """Run the command line and return the exit status.
+
+    It is 0, 1 after an error, 3 if no run of a study came to a result, 130 if interrupted.
+    """
     arguments, unknown = _parser().parse_known_args(argv)
     if unknown:
         arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
-        arguments.command(arguments)
-    except (ValueError, TypeError, OSError, FloatingPointError) as error:
+        return arguments.command(arguments)
+    except (ValueError, TypeError, OSError) as error:
         print(f"taskhead: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("taskhead: stopped; finished runs are kept, the same line continues", file=sys.stderr)
         return 130
-    return 0
 
 
-def _list_settings(_: argparse.Namespace) -> None:
-    for setting in settings.SETTINGS.values():
-        fitting = [
-            name for name, study in studies.STUDIES.items() if setting.name in study.settings
-        ]
+def _list_settings(_: argparse.Namespace) -> int:
+    fitting = {name: settings_of(load_study(name)) for name in STUDY_NAMES}
+    for setting in map(load_setting, SETTING_NAMES):
+        studies = [name for name, settings in fitting.items() if setting.name in settings]
         print(setting.name)
         print(f"    {setting.description}")
         print(f"    needs: {setting.needs}")
-        print(f"    studies: {', '.join(fitting)}")
+        print(f"    studies: {', '.join(studies)}")
+    return 0
 
 
-def _run_study(arguments: argparse.Namespace) -> None:
-    parallel.keep_freed_memory()
-    table = studies.run(
+def _run_study(arguments: argparse.Namespace) -> int:
+    from taskhead.experiments import results, table  # imports PyTorch
+
+    rows = results.compute(
         arguments.study,
         setting=arguments.setting,
         preset=arguments.preset,
@@ -67,31 +71,23 @@ def _run_study(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         recompute=arguments.recompute,
         workers=arguments.workers,
-        **_given_options(arguments),
+        **{name: getattr(arguments, name) for name in _OPTIONS},
     )
-    path = studies.records.table_path(arguments.results, arguments.study, arguments.setting)
-    diverged = int((table["status"] == "diverged").sum()) if "status" in table else 0
-    print(f"{len(table)} runs in {path}" + (f", {diverged} of them diverged" if diverged else ""))
+    path = table.table_path(arguments.results, arguments.study, arguments.setting)
+    counts = rows["outcome"].value_counts()
+    others = [f"{count} {name}" for name, count in counts.items() if name != "done"]
+    print(f"{len(rows)} rows in {path}" + (f", of them {', '.join(others)}" if others else ""))
+    if "done" in counts:
+        return 0
+    reason = rows["reason"].iloc[0]
+    print(f"taskhead: error: no run came to a result: {reason}", file=sys.stderr)
+    return NOTHING_DONE
 
 
-def _given_options(arguments: argparse.Namespace) -> studies.Options:
-    given = {name: value for name in _OPTIONS if (value := getattr(arguments, name)) is not None}
-    for name, value in given.items():
-        if not value:
-            option = f"--{name.replace('_', '-')}"
-            raise ValueError(f"{option} must not be {value!r}; give another or leave it out")
-    return studies.Options(**given)
-
-
-def _folder(name: str) -> Path:
-    if not name:
+def _given(text: str) -> str:
+    if not text:
         raise argparse.ArgumentTypeError("must not be ''; leave it out")
-    return Path(name)
-
-
-def _run_notebook(arguments: argparse.Namespace) -> None:
-    execute_notebook(arguments.notebook, arguments.output, dict(arguments.parameters))
-    print(f"executed notebook in {arguments.output}")
+    return text
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -105,20 +101,21 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run", allow_abbrev=False, help="compute a study and store one row a run"
     )
-    run.add_argument("study", metavar="STUDY", help=", ".join(studies.STUDIES))
-    run.add_argument("--setting", required=True, help=", ".join(settings.SETTINGS))
-    run.add_argument("--preset", required=True, help=", ".join(presets.NAMES))
+    run.add_argument("study", metavar="STUDY", help=", ".join(STUDY_NAMES))
+    run.add_argument("--setting", required=True, help=", ".join(SETTING_NAMES))
+    run.add_argument("--preset", required=True, help=", ".join(PRESETS))
     run.add_argument(
         "--seeds", type=int, nargs="+", metavar="SEED", help="in place of the preset's seeds"
     )
     run.add_argument(
         "--results",
-        type=_folder,
-        default=studies.RUNS_FOLDER,
+        type=lambda text: Path(_given(text)),
+        default=Path("runs"),
         metavar="DIR",
         help="write DIR/STUDY/SETTING.csv (default: %(default)s)",
     )
     for name, (kind, text) in _OPTIONS.items():
+        kind = _given if kind is str else kind
         run.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
     run.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     run.add_argument(
@@ -129,18 +126,4 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--recompute", action="store_true", help="compute rows that are there again")
     run.set_defaults(command=_run_study, parser=run)
-
-    notebook = commands.add_parser("notebook", help="execute a notebook with checked parameters")
-    notebook.add_argument("notebook", type=Path, metavar="NOTEBOOK")
-    notebook.add_argument("output", type=Path, metavar="OUTPUT")
-    notebook.add_argument(
-        "-p",
-        dest="parameters",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("NAME", "VALUE"),
-        help="set a parameter of the notebook; may be repeated",
-    )
-    notebook.set_defaults(command=_run_notebook, parser=notebook)
     return parser

@@ -1,0 +1,177 @@
+"""Network runs: probe a head, finetune from it, and measure how the features adapted."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from torch import Tensor
+
+from taskhead.experiments.inputs import Found, Inputs, Prerequisites, Row, Unit, load
+from taskhead.experiments.memory import remember_last
+from taskhead.experiments.run import ProbingRun, Run, field_names, make_run
+from taskhead.method.adaptation import collapse, measure
+from taskhead.method.features import extract_features
+from taskhead.method.finetuning import FinetuneResult, evaluate, finetune
+from taskhead.method.preparation import HeadPreparation, Prepared, prepare_heads
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a run came to.
+
+    `result` and `zT`, the features (N, h) of the validation images after the last epoch, are None
+    where finetuning was not reached or did not end well. `began` is when finetuning did, on the
+    clock of `time.perf_counter`.
+    """
+
+    run: Run
+    start: Prerequisites
+    prepared: Prepared
+    result: FinetuneResult | None = None
+    zT: Tensor | None = None
+    outcome: str = "done"
+    reason: str | None = None
+    began: float | None = None
+
+
+def measure_probing(done: Finished) -> Row:
+    """Measure the prepared head on the training images, and its accuracy in validation."""
+    head = done.prepared
+    if head.outcome == "diverged":
+        return {}
+    return {
+        "aie": head.aie,
+        "last_layer_norm": head.last_layer_norm,
+        "probe_train_accuracy": head.train_accuracy,
+        "probe_train_loss": head.train_loss,
+        "probe_val_accuracy": head.val_accuracy,
+    }
+
+
+def measure_adaptation(done: Finished) -> Row:
+    """Compare z_0 of the pretrained backbone with z_T after the last epoch, in validation."""
+    return vars(measure(done.start.z0, done.zT)) if done.zT is not None else {}
+
+
+def measure_accuracy(done: Finished) -> Row:
+    """Evaluate the epoch that validation chose."""
+    if done.result is None:
+        return {}
+    accuracy, loss = evaluate(done.result.best, done.start.task.test)
+    return {
+        "val_accuracy": done.result.val_accuracy,
+        "test_accuracy": accuracy,
+        "test_loss": loss,
+    }
+
+
+def measure_other_domains(done: Finished) -> Row:
+    """Evaluate the same epoch on each domain that it was not trained on, and take their mean."""
+    others = done.start.task.ood
+    if done.result is None or not others:
+        return {}
+    tested = {name: evaluate(done.result.best, others[name])[0] for name in others}
+    return {
+        "ood_accuracy": sum(tested.values()) / len(tested),
+        **{f"test_accuracy on {name}": accuracy for name, accuracy in tested.items()},
+    }
+
+
+# Each takes a finished run and returns columns of its row; they are floats, in this order.
+MEASURES: list[Callable[[Finished], Row]] = [
+    measure_probing,
+    measure_adaptation,
+    measure_accuracy,
+    measure_other_domains,
+]
+
+
+def units(runs: Sequence[Run]) -> list[Unit]:
+    """Return each run with the probing times of all runs that share its trajectory."""
+    found = []
+    for _, group in groupby(runs, trajectory):
+        alike = list(group)
+        taus = tuple(sorted({run.tau for run in alike}))
+        found += [Unit((run,), taus) for run in alike]
+    return found
+
+
+def trajectory(run: ProbingRun) -> ProbingRun:
+    """Return what decides a run's probing, whenever it stops."""
+    values = {name: getattr(run, name) for name in field_names(ProbingRun)}
+    return make_run(ProbingRun, values | {"tau": 0})
+
+
+def compute(inputs: Inputs, unit: Unit) -> Found:
+    """Return a run with its row; `wall_s` is the seconds of finetuning and its measures."""
+    done = finish(inputs, unit)
+    row = {"outcome": done.outcome, "reason": done.reason, "backbone_sha256": done.start.sha256}
+    for each in MEASURES:
+        row |= each(done)
+    wall_s = None if done.began is None else time.perf_counter() - done.began
+    return [(done.run, [row | {"wall_s": wall_s}])]
+
+
+def finish(inputs: Inputs, unit: Unit) -> Finished:
+    """Probe, once for all runs that differ in tau and finetuning alone, and finetune.
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        If something that the user gave does not fit.
+    """
+    (run,) = unit.runs
+    start = load(inputs, run)
+    prepared = _prepare(inputs, trajectory(run), unit.taus)[run.tau]
+    done = Finished(run, start, prepared, outcome=prepared.outcome, reason=prepared.reason)
+    if prepared.outcome != "done":
+        return done
+    done, task = replace(done, began=time.perf_counter()), start.task
+    try:
+        result = finetune(
+            prepared.backbone,
+            prepared.head,
+            task.train,
+            task.val,
+            epochs=run.ft_epochs,
+            lr=run.ft_lr,
+            head_lr=run.ft_head_lr,
+            bn_mode=run.bn_mode,
+            weight_decay=run.weight_decay,
+            batch_size=run.batch_size,
+            augment=run.augment,
+            seed=run.seed,
+        )
+    except FloatingPointError as error:
+        return replace(done, outcome="diverged", reason=str(error))
+    zT = extract_features(result.last[0], task.val.images)
+    if reason := collapse(start.z0, zT):
+        outcome = "collapsed" if bool(zT.isfinite().all()) else "diverged"
+        return replace(done, outcome=outcome, reason=reason)
+    return replace(done, result=result, zT=zT)
+
+
+@remember_last
+def _prepare(inputs: Inputs, run: ProbingRun, taus: tuple[int, ...]) -> dict[int, Prepared]:
+    start = load(inputs, run)
+    preparations = [
+        HeadPreparation(
+            tau=tau,
+            eps=run.eps,
+            hidden=run.hidden,
+            init_scale=run.init_scale,
+            reinitialised_blocks=run.reinitialised_blocks,
+        )
+        for tau in taus
+    ]
+    prepared = prepare_heads(
+        start.backbone,
+        start.task.train,
+        preparations,
+        lr=run.hp_lr,
+        val=start.task.val,
+        batch_size=run.batch_size,
+        seed=run.seed,
+    )
+    return {each.tau: each for each in prepared}

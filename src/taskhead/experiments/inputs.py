@@ -1,0 +1,103 @@
+"""What runs need beside their keys: backbone, images and features, each made once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from taskhead.experiments.memory import remember_last
+from taskhead.experiments.run import ProbingRun
+from taskhead.experiments.settings import Setting
+from taskhead.method.features import extract_features, fingerprint
+from taskhead.models.backbones import pretrained_backbone
+from taskhead.tasks.datasets import dataset_task, digits_task
+from taskhead.tasks.folders import folder_task
+from taskhead.tasks.storage import data_root
+from taskhead.tasks.task import Draw, Task
+
+Row = dict[str, Any]
+Found = list[tuple[Any, list[Row]]]  # runs with their rows: as a rule one each
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A setting, the device, and the user's own folder and weights, None where not given."""
+
+    setting: Setting
+    device: torch.device
+    folder: Path | None = None
+    weights: Path | str | None = None
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Runs that are computed by one call, and the probing times of all that share its probing."""
+
+    runs: tuple[Any, ...]
+    taus: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Prerequisites:
+    """A backbone with its fingerprint, a task, and z_0 (N, h) of its validation images."""
+
+    backbone: nn.Module
+    sha256: str
+    task: Task
+    z0: Tensor
+
+
+def load(inputs: Inputs, run: ProbingRun) -> Prerequisites:
+    """Return what a run starts from.
+
+    Raises
+    ------
+    ValueError
+        If the backbone does not take images of the run's size, or the task has too few.
+    """
+    draw = Draw(
+        seed=run.seed,
+        image_size=run.image_size,
+        train_per_class=run.train_per_class,
+        val_per_class=run.val_per_class,
+        test_per_class=run.test_per_class,
+        domain=run.domain,
+    )
+    return _load(inputs, run.backbone, draw)
+
+
+@remember_last
+def _load(inputs: Inputs, name: str, draw: Draw) -> Prerequisites:
+    backbone, sha256 = _load_backbone(inputs, name)
+    task = load_task(inputs.setting, draw, inputs.folder).to(inputs.device)
+    try:
+        z0 = extract_features(backbone, task.val.images)
+    except ValueError as error:
+        raise ValueError(f"{name} with image_size {draw.image_size}: {error}") from None
+    return Prerequisites(backbone, sha256, task, z0)
+
+
+@remember_last
+def _load_backbone(inputs: Inputs, name: str) -> tuple[nn.Module, str]:
+    backbone = pretrained_backbone(name, weights=inputs.weights, device=inputs.device)
+    return backbone, fingerprint(backbone)
+
+
+def load_task(setting: Setting, draw: Draw, folder: Path | None = None) -> Task:
+    """Draw the images of a task; `folder` is that of the user where the setting has none.
+
+    Raises
+    ------
+    ValueError
+        If the setting has no images, they cannot be read, or a class has too few.
+    """
+    images = setting.images
+    if images is None:
+        raise ValueError(f"setting {setting.name} has no images")
+    if images.source == "digits":
+        return digits_task(draw, classes=range(images.classes[0], images.classes[-1] + 1))
+    if images.source == "dataset":
+        return dataset_task(str(images.name), draw)
+    return folder_task(folder or data_root() / str(images.name), draw)

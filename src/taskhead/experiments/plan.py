@@ -1,0 +1,156 @@
+"""The plan of a study in a setting: all its runs, and what computing them needs beside them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from taskhead.experiments.inputs import Inputs
+from taskhead.experiments.kinds import KINDS, Kind
+from taskhead.experiments.run import field_names, make_run, sort_key
+from taskhead.experiments.settings import PRESETS, Setting, load_setting
+from taskhead.experiments.studies import Study, load_study, settings_of, values_of
+from taskhead.method.checks import check_choice
+from taskhead.models.checkpoints import weights_label
+from taskhead.models.torchvision import torchvision_names
+from taskhead.tasks.folders import check_domain, domain_names, folder_label
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs of a study in the order of their keys, their kind, and their common inputs.
+
+    `values` are the values and grids that the runs were made from, as provenance keeps them.
+    """
+
+    kind: Kind
+    inputs: Inputs
+    runs: tuple[Any, ...]
+    values: dict[str, Any]
+
+
+def make_plan(
+    study: str,
+    *,
+    setting: str,
+    preset: str,
+    device: str = "auto",
+    seeds: Sequence[int] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Return all runs of a study in a setting at a preset.
+
+    Parameters
+    ----------
+    study, setting, preset, device
+        Names; device "auto" is the accelerator if there is one, else the CPU.
+    seeds
+        In place of the preset's.
+    options
+        Values of a run's fields in place of the setting's; None stands for "not given". `data` is
+        the folder of the setting `imagefolder`, `weights` a checkpoint file or the name of weights.
+
+    Raises
+    ------
+    ValueError
+        If a name, a seed or an option is unknown, out of range or does not fit the others.
+    """
+    asked, described = load_study(study), load_setting(setting)
+    check_choice(f"setting of {study}", setting, settings_of(asked))
+    check_choice("preset", preset, PRESETS)
+    check_choice(f"kind of study {study}", asked.kind, KINDS)
+    kind, torch_device = KINDS[asked.kind], choose_device(device)
+    given = {name: value for name, value in (options or {}).items() if value is not None}
+    values = _known_values(asked, described, preset, kind)
+    _check_options(given, asked, kind, values)
+    folder, weights = given.pop("data", None), given.pop("weights", None)
+    grid = values | given | ({} if seeds is None else {"seed": list(seeds)})
+    folder = None if folder is None else Path(folder)
+    if described.images:
+        _check_backbones(described, _as_list(grid["backbone"]))
+        _check_folder(described, folder)
+        domains = described.images.domains
+        if folder:
+            grid["data"], domains = folder_label(folder), domain_names(folder)
+        grid["weights"] = weights_label(weights)
+        grid.setdefault("domain", None)
+        for domain in _as_list(grid["domain"]):
+            check_domain(f"setting {setting}", domain, domains)
+    runs = _runs(kind, grid | {"setting": setting, "preset": preset})
+    return Plan(kind, Inputs(described, torch_device, folder, weights), runs, grid)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of this name, "auto" being the accelerator if there is one.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or this machine has no such device.
+    """
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    there = [found.type, "cpu"] if found else ["cpu"]
+    check_choice("device", name, ["auto", *there])
+    return torch.device(there[0] if name == "auto" else name)
+
+
+def _known_values(study: Study, setting: Setting, preset: str, kind: Kind) -> dict[str, Any]:
+    """Return the values of the fields of this kind of run; a name of no field is refused."""
+    values = values_of(study, setting, preset)
+    known = {name for each in KINDS.values() for name in field_names(each.run)}
+    for name in values:
+        check_choice(f"value in study {study.name} or setting {setting.name}", name, sorted(known))
+    return {name: values[name] for name in field_names(kind.run) if name in values}
+
+
+def _check_options(
+    given: Mapping[str, Any], study: Study, kind: Kind, values: Mapping[str, Any]
+) -> None:
+    """Raise `ValueError` unless all options are fields of a run that the study does not vary."""
+    varied = {name for name in study.vary if isinstance(values.get(name), list)} - {"seed"}
+    own = {"setting", "preset", "seed"} | varied
+    valid = [name for name in field_names(kind.run) if name not in own]
+    for name in given:
+        check_choice(f"option of {study.name}", name, valid)
+
+
+def _check_backbones(setting: Setting, names: list) -> None:
+    for name in names:
+        if name not in setting.backbones:  # torchvision takes more than a second to name its own
+            fitting = [known for known in setting.backbones if known != "torchvision"]
+            if "torchvision" in setting.backbones:
+                fitting += torchvision_names()
+            check_choice(f"backbone of setting {setting.name}", name, dict.fromkeys(fitting))
+
+
+def _check_folder(setting: Setting, folder: Path | None) -> None:
+    """Raise `ValueError` unless a folder is given just where the setting has no images its own."""
+    images = setting.images
+    asks = images is not None and images.source == "folder" and images.name is None
+    if asks and folder is None:
+        raise ValueError(f"setting {setting.name} needs a folder of images; give data")
+    if folder is not None and not asks:
+        raise ValueError(
+            f"setting {setting.name} has its own data; a folder, here {str(folder)!r}, is for "
+            "the setting imagefolder"
+        )
+
+
+def _runs(kind: Kind, grid: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return the runs of a grid, sorted; what it does not say is left to the run's defaults."""
+    names = [each.name for each in fields(kind.run) if each.name in grid]
+    choices = [_as_list(grid[name]) for name in names]
+    for name, values in zip(names, choices, strict=True):
+        if not values or any(values.count(value) > 1 for value in values):
+            raise ValueError(f"values of {name} must be given and differ, got {values}")
+    runs = [
+        make_run(kind.run, dict(zip(names, chosen, strict=True))) for chosen in product(*choices)
+    ]
+    return tuple(sorted(runs, key=sort_key))
+
+
+def _as_list(value: Any) -> list:
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,87 @@
+"""One run: a setting, a head preparation, a finetuning recipe and a seed. Its fields are a key."""
+
+from dataclasses import asdict, fields
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
+
+STRICT = ConfigDict(strict=True, extra="forbid")
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Scale = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+@dataclass(frozen=True, config=STRICT, kw_only=True)
+class ProbingRun:
+    """A head that is probed and not finetuned; the fields are the key columns of its row.
+
+    `weights` and `data` are labels without a path, None where the setting knows its own. Images are
+    counted for each class; a `test_per_class` of None takes all. `domain` is the target domain,
+    None where there are none. `hidden` to `tau` are those of `HeadPreparation`.
+    """
+
+    setting: Name
+    preset: Name
+    backbone: Name
+    weights: Name | None = None
+    data: Name | None = None
+    image_size: Annotated[int, Field(ge=8)]
+    train_per_class: Count
+    val_per_class: Count
+    test_per_class: Count | None = None
+    domain: Name | None = None
+    seed: Seed
+    hp_lr: Rate
+    batch_size: Count
+    bn_mode: Literal["eval", "train"] = "eval"
+    eps: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    hidden: tuple[Count, ...] = ()
+    init_scale: Scale = 1.0
+    reinitialised_blocks: Annotated[int, Field(ge=0)] = 0
+    tau: Annotated[int, Field(ge=0)]
+
+
+@dataclass(frozen=True, config=STRICT, kw_only=True)
+class Run(ProbingRun):
+    """A head that is probed, then finetuned with its backbone.
+
+    `ft_head_lr` is the head's rate where it is not the backbone's, `augment` the name of an
+    augmentation of the finetuning images.
+    """
+
+    ft_lr: Rate
+    ft_head_lr: Rate | None = None
+    ft_epochs: Count
+    weight_decay: Scale
+    augment: Name | None = None
+
+
+def make_run(kind: type, values: dict[str, Any]) -> Any:
+    """Return a run of this kind from the values of its fields; lists are taken for tuples.
+
+    Raises
+    ------
+    ValueError
+        If a field is missing, unknown or out of range; each is named with what was given.
+    """
+    try:
+        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    except ValidationError as error:
+        wrong = [
+            f"{'.'.join(map(str, each['loc']))}: {each['msg']}, got {each.get('input')!r}"
+            for each in error.errors(include_url=False)
+        ]
+        raise ValueError("; ".join(wrong)) from None
+
+
+def field_names(kind: type) -> list[str]:
+    """Return the names of the fields of a kind of run, which are its key columns, in order."""
+    return [each.name for each in fields(kind)]
+
+
+def sort_key(run: Any) -> list[tuple]:
+    """Return what runs of one kind are sorted by: their fields in order, None first."""
+    return [(value is not None, value) for value in asdict(run).values()]

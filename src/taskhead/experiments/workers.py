@@ -1,0 +1,121 @@
+"""Spread the units of a study over processes, each with one thread."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from contextlib import contextmanager
+from itertools import pairwise
+from threading import Event, Thread
+from typing import Any
+
+import psutil
+import torch
+from loky import ProcessPoolExecutor, cpu_count
+from loky.process_executor import TerminatedWorkerError
+from threadpoolctl import threadpool_limits
+
+Compute = Callable[[Any], Any]
+PATIENCE_S = 2.0  # within this time small studies are done, and no helper is started
+PROCESS_BYTES = 2**30  # about what a process takes with images of 96 pixels
+# With these, glibc keeps freed memory: finetuning asks for the same sizes in every step.
+KEEP_FREED_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "-1", "MALLOC_MMAP_MAX_": "0"}
+
+
+def spread(compute: Compute, units: Sequence[Any], workers: int | None) -> Iterator[Any]:
+    """Compute all units and yield each result as soon as it is there.
+
+    This process computes until its helpers are ready, then each of them takes a block of
+    neighbouring units, so that what neighbours share is prepared once. Every unit is computed with
+    one thread, so no result depends on the number of workers.
+
+    Parameters
+    ----------
+    compute
+        A function of one unit that can be pickled.
+    units
+        In the order in which neighbours share most of their preparation.
+    workers
+        Number of processes, at least 1. None takes one for each core, but no more than there is
+        free memory for, and waits a moment before it starts them.
+
+    Raises
+    ------
+    ChildProcessError
+        If a helper was killed. What `compute` raises is raised here, too.
+    """
+    most = max(1, psutil.virtual_memory().available // PROCESS_BYTES)
+    count = min(workers or min(cpu_count(), most), len(units))
+    left, stop = deque(units), Event()
+    with ThreadPoolExecutor(1) as thread:
+        patience = 0.0 if workers else PATIENCE_S
+        starting = thread.submit(_start, compute, count, patience, stop) if count > 1 else None
+        try:
+            while left and not (starting and starting.done()):
+                yield _alone(compute, left.popleft())
+            if left and starting:
+                pools = starting.result()
+                blocks = zip(pools, _blocks(list(left), count), strict=False)
+                tasks = [p.submit(_alone, compute, unit) for p, block in blocks for unit in block]
+                yield from map(_result, as_completed(tasks))
+        finally:
+            stop.set()
+            for pool in starting.result() if starting else []:
+                pool.shutdown(kill_workers=True)
+
+
+def _start(compute: Compute, count: int, patience: float, stop: Event) -> list[ProcessPoolExecutor]:
+    """Start helpers, each a pool of one process; return when they are ready or not needed."""
+    if stop.wait(patience):
+        return []
+    options = {"initializer": _end_with, "initargs": [os.getpid()], "env": KEEP_FREED_MEMORY}
+    pools = [ProcessPoolExecutor(1, **options) for _ in range(count)]
+    ready = [pool.submit(callable, compute) for pool in pools]  # imports what it needs
+    while wait(ready, timeout=0.1).not_done and not stop.is_set():
+        pass
+    return pools
+
+
+def _blocks(units: list, count: int) -> list[list]:
+    """Cut units into `count` blocks of neighbours of nearly the same length."""
+    bounds = [len(units) * i // count for i in range(count + 1)]
+    return [units[start:end] for start, end in pairwise(bounds)]
+
+
+def _alone(compute: Compute, unit: Any) -> Any:
+    with one_thread():
+        return compute(unit)
+
+
+def _result(task: Future) -> Any:
+    try:
+        return task.result()
+    except TerminatedWorkerError:
+        raise ChildProcessError(
+            "a helper process was killed, most likely for want of memory; finished runs are kept; "
+            "continue with fewer workers"
+        ) from None
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread within this context, in PyTorch and in NumPy's linear algebra."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _end_with(parent: int) -> None:
+    """Let a helper end when its parent does, even if that was killed."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()

@@ -1,0 +1,1 @@
+"""The method on modules and tensors: probing, energy, finetuning and how far features moved."""

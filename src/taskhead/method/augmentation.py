@@ -1,0 +1,38 @@
+"""Augmentation of image batches as tensor operations, on the device the images are on."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+from torch.nn.functional import pad
+
+
+@dataclass(frozen=True)
+class CropAndFlip:
+    """Pad by an eighth of the side with zeros, crop at random, flip half of the images.
+
+    Each image of a batch draws its own crop and flip. The generator lives on the CPU, so a seed
+    gives the same draws on every device.
+    """
+
+    fraction: float = 1 / 8
+
+    def __call__(self, images: Tensor, generator: Generator) -> Tensor:
+        """Return augmented images of the same shape (N, C, S, S) and type."""
+        n, channels, height, width = images.shape
+        margin = round(height * self.fraction)
+        down, right = (
+            torch.randint(0, 2 * margin + 1, (n, 1), generator=generator) for _ in range(2)
+        )
+        flip = torch.rand(n, 1, generator=generator) < 0.5
+        columns = torch.arange(width).expand(n, width)
+        columns = torch.where(flip, columns.flip(1), columns) + right
+        rows = (torch.arange(height) + down).to(images.device)
+        columns = columns.to(images.device)
+        padded = pad(images, (margin,) * 4)
+        index = torch.arange(n, device=images.device)[:, None, None, None]
+        channel = torch.arange(channels, device=images.device)[None, :, None, None]
+        return padded[index, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+AUGMENTATIONS = {"crop-flip": CropAndFlip()}

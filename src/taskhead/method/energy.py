@@ -1,0 +1,74 @@
+"""The energy e_y - p that is left for feature adaptation when finetuning starts."""
+
+import math
+
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from taskhead.method.checks import as_labels, check_eps, check_labels
+
+
+def per_sample_energy(logits: Tensor, targets: Tensor) -> Tensor:
+    r"""Return the energy :math:`\|e_y - \mathrm{softmax}(q)\|_2` of every sample.
+
+    Parameters
+    ----------
+    logits
+        Shape (N, K), the logits q.
+    targets
+        Shape (N,), integer classes in 0 .. K - 1.
+
+    Returns
+    -------
+    Tensor
+        Shape (N,), each in [0, sqrt(2)]; computed in float64 on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If the logits are no matrix, are not finite, or do not match the targets.
+    TypeError
+        If the targets are no integer vector.
+    """
+    if logits.ndim != 2:
+        raise ValueError(f"logits must have shape (N, K), got {tuple(logits.shape)}")
+    targets = as_labels(targets)
+    if len(logits) != len(targets):
+        raise ValueError(f"{len(logits)} rows of logits but {len(targets)} targets")
+    check_labels(targets, logits.shape[1])
+    if not bool(logits.isfinite().all()):
+        raise ValueError("logits hold NaN or infinity; the energy is not defined")
+    logits, targets = logits.detach().cpu().double(), targets.cpu()  # no float64 on Apple's GPUs
+    gap = one_hot(targets, logits.shape[1]) - logits.softmax(dim=1)
+    return gap.norm(dim=1)
+
+
+def average_initial_energy(logits: Tensor, targets: Tensor) -> float:
+    """Return the average initial energy (AIE), the mean of `per_sample_energy`, in [0, sqrt(2)].
+
+    The AIE belongs to the training set and to the head as it stands when finetuning starts.
+    Shapes and errors are those of `per_sample_energy`.
+    """
+    return float(per_sample_energy(logits, targets).mean())
+
+
+def accuracy(logits: Tensor, targets: Tensor) -> float:
+    """Return the share of samples, in [0, 1], whose largest logit (N, K) is the target (N,)."""
+    return (logits.argmax(dim=1) == targets).sum().item() / len(targets)
+
+
+def smoothing_floor(eps: float, n_classes: int) -> float:
+    """Return the AIE that is left once a head fits labels smoothed by `eps` exactly.
+
+    The smoothed target is (1 - eps) e_y + eps / K, so the energy that remains is
+    eps * sqrt((K - 1) / K), however long the head is probed.
+
+    Raises
+    ------
+    ValueError
+        If eps is outside [0, 1) or there are fewer than two classes.
+    """
+    check_eps(eps)
+    if n_classes < 2:
+        raise ValueError(f"n_classes must be at least 2, got {n_classes}")
+    return eps * math.sqrt((n_classes - 1) / n_classes)

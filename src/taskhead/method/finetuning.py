@@ -1,0 +1,211 @@
+"""Finetuning (FT): train backbone and head together."""
+
+import copy
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from taskhead.method.augmentation import AUGMENTATIONS
+from taskhead.method.batches import as_labelled, forward_batches, shuffled_batches
+from taskhead.method.checks import (
+    check_choice,
+    check_positive,
+    check_samples,
+    check_trainable,
+    check_training_set,
+)
+from taskhead.method.energy import accuracy
+from taskhead.method.features import extract_features
+from taskhead.method.heads import last_layer
+from taskhead.method.probing import BN_MODES
+
+BnMode = Literal["eval", "train"]
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch's record: mean training loss during it, validation measures after it.
+
+    Losses are cross-entropies in nats, the accuracy lies in [0, 1].
+    """
+
+    epoch: int
+    train_loss: float
+    val_accuracy: float
+    val_loss: float
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """Trained networks, which map images to logits and have parts `backbone` and `head`.
+
+    `last` holds the weights after the last epoch: feature adaptation is measured on them. `best`
+    holds those of `best_epoch`, chosen on the validation split by accuracy, then by loss;
+    `val_accuracy` is its accuracy, in [0, 1].
+    """
+
+    last: nn.Sequential
+    best: nn.Sequential
+    best_epoch: int
+    history: tuple[Epoch, ...]
+    val_accuracy: float
+
+
+def finetune(
+    backbone: nn.Module,
+    head: nn.Module,
+    train: Any,
+    val: Any,
+    *,
+    epochs: int,
+    lr: float,
+    head_lr: float | None = None,
+    bn_mode: BnMode = "eval",
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+    batch_size: int = 128,
+    augment: str | Augment | None = None,
+    seed: int = 0,
+) -> FinetuneResult:
+    """Finetune copies of backbone and head on the training split.
+
+    SGD with Nesterov momentum; both rates follow one cosine to zero over all steps.
+
+    Parameters
+    ----------
+    backbone
+        Maps a batch of images to features (N, h). It is not changed.
+    head
+        Maps features (N, h) to logits (N, K). It is not changed.
+    train, val
+        `LabelledImages`, a pair of tensors (images, labels), or a map-style `Dataset`. `train`
+        lies on the device to train on.
+    epochs
+        At least 1.
+    lr, head_lr
+        Initial rates of the backbone and of the head, at least 0; the head's is the backbone's if
+        it is None. A rate of 0 keeps the parameters of that part as they are; with `bn_mode`
+        "train" the running statistics of a backbone move all the same.
+    bn_mode
+        "eval" keeps the running statistics of all BatchNorm layers as they come (their scale and
+        shift still train), "train" normalises by the batch and updates the statistics. A last
+        batch of a single image is then merged with the one before it.
+    momentum, weight_decay, batch_size
+        Of the optimiser.
+    augment
+        Called on every batch of training images: the name "crop-flip", or a callable such as
+        `augmentation.CropAndFlip()`; None trains on the images as they are.
+    seed
+        Seed of the batch order, of the augmentation and of dropout; the global random state is not
+        changed.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a hyper-parameter, the data of a split or the backbone's output is out of range, or a
+        parameter is frozen or not finite.
+    FloatingPointError
+        If the loss becomes NaN or infinite; the message names epoch and rates.
+    """
+    check_choice("bn_mode", bn_mode, BN_MODES)
+    if isinstance(augment, str):
+        check_choice("augment", augment, AUGMENTATIONS)
+    augmented = AUGMENTATIONS[augment] if isinstance(augment, str) else augment
+    if epochs < 1:
+        raise ValueError(f"epochs must be at least 1, got {epochs}")
+    head_lr = lr if head_lr is None else head_lr
+    for name, rate, part in (("backbone", lr, backbone), ("head", head_lr, head)):
+        check_positive(f"the rate of the {name}", rate, zero=True)
+        check_trainable(name, part, frozen=rate == 0)
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    train, val = as_labelled(train), as_labelled(val)
+    device, n_classes = train.labels.device, last_layer(head).out_features
+    val = val.to(device)
+    check_training_set(train.images, train.labels, n_classes)
+    check_samples(val.images, val.labels, n_classes)
+
+    network = _network(copy.deepcopy(backbone), copy.deepcopy(head)).to(device)
+    extract_features(network[0], train.images[:2])
+    optimiser = torch.optim.SGD(
+        [
+            {"params": network[0].parameters(), "lr": lr},
+            {"params": network[1].parameters(), "lr": head_lr},
+        ],
+        momentum=momentum,
+        weight_decay=weight_decay,
+        nesterov=momentum > 0,
+        fused=True,
+    )
+    merge = bn_mode == "train"
+    order = torch.Generator().manual_seed(seed)
+    n_steps = epochs * max(1, math.ceil((len(train) - merge) / batch_size))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, n_steps)
+
+    history: list[Epoch] = []
+    best_rank, best_epoch, best_state = (-math.inf, -math.inf), 0, {}
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        for epoch in range(1, epochs + 1):
+            _set_train_mode(network, bn_mode)
+            total = torch.zeros((), device=device)
+            for batch in shuffled_batches(
+                len(train), batch_size, order, device, merge_single=merge
+            ):
+                images = train.images[batch]
+                if augmented:
+                    images = augmented(images, order)
+                loss = cross_entropy(network(images), train.labels[batch])
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+                total += loss.detach() * len(batch)
+            train_loss = float(total) / len(train)
+            val_accuracy, val_loss = evaluate(network, val)
+            if not math.isfinite(train_loss) or not math.isfinite(val_loss):
+                raise FloatingPointError(
+                    f"finetuning diverged in epoch {epoch} (training loss {train_loss}, validation "
+                    f"loss {val_loss}) with rates {lr:g} (backbone) and {head_lr:g} (head); "
+                    f"lower them"
+                )
+            history.append(Epoch(epoch, train_loss, val_accuracy, val_loss))
+            rank = (val_accuracy, -val_loss)
+            if rank > best_rank:
+                best_rank, best_epoch = rank, epoch
+                best_state = {name: each.clone() for name, each in network.state_dict().items()}
+    best = copy.deepcopy(network).eval()
+    best.load_state_dict(best_state)
+    return FinetuneResult(network, best, best_epoch, tuple(history), best_rank[0])
+
+
+@torch.no_grad()
+def evaluate(network: nn.Module, data: Any) -> tuple[float, float]:
+    """Return accuracy in [0, 1] and mean cross-entropy of a network in eval mode on a split.
+
+    `data` has any of the forms that `finetune` takes.
+    """
+    network.eval()
+    data = as_labelled(data)
+    logits = torch.cat([network(batch) for batch in forward_batches(data.images)])
+    return accuracy(logits, data.labels), float(cross_entropy(logits, data.labels))
+
+
+def _network(backbone: nn.Module, head: nn.Module) -> nn.Sequential:
+    return nn.Sequential(OrderedDict(backbone=backbone, head=head))
+
+
+def _set_train_mode(network: nn.Module, bn_mode: BnMode) -> None:
+    network.train()
+    if bn_mode == "eval":
+        for module in network.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()

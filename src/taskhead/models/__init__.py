@@ -1,0 +1,1 @@
+"""Pretrained backbones: by name, from checkpoints, or trained here once."""

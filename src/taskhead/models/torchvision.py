@@ -1,0 +1,101 @@
+"""Torchvision's classification models without their classifiers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from taskhead.method.checks import check_choice
+from taskhead.models.checkpoints import find_weights, load_checkpoint
+from taskhead.tasks.storage import check_writable, data_root, one_process
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
+
+
+class Normalise(nn.Module):
+    """Map uint8 images (N, C, H, W) to float32: divide by 255, subtract mean, divide by std.
+
+    The result lies in memory with channels last, in which convolutions run faster.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Take one value per channel, on the scale of images in [0, 1]."""
+        super().__init__()
+        self.register_buffer("mean", 255 * torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(std)[:, None, None], persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return normalised images."""
+        images = images.float().contiguous(memory_format=torch.channels_last)
+        return (images - self.mean) / self.std
+
+
+def torchvision_names() -> list[str]:
+    """Return the names of torchvision's classification models."""
+    from torchvision import models
+
+    return models.list_models(module=models)
+
+
+def torchvision_backbone(name: str, *, weights: Path | str | None = None) -> nn.Sequential:
+    """Return any torchvision classification model without its classifier, for uint8 images.
+
+    Its feature is the input of the classifier after pooling, and it is flattened. The normalisation
+    is that of the model's default weights.
+
+    Parameters
+    ----------
+    name
+        One of `torchvision_names()`.
+    weights
+        Name of torchvision weights ("IMAGENET1K_V1", ...), which are downloaded below the data
+        folder, or a local checkpoint file of the same model. None takes the file
+        `weights/NAME-imagenet.pth` below the data folder if it is there, else the default weights.
+
+    Raises
+    ------
+    ValueError
+        If the model or the weights are unknown, or a local file does not fit.
+    """
+    from torchvision import models
+
+    check_choice("backbone", name, torchvision_names())
+    known = models.get_model_weights(name)
+    file = Path(weights) if weights is not None and Path(weights).is_file() else None
+    if weights is None:
+        file = find_weights(f"{name}-imagenet.pth")
+    elif file is None:
+        valid = dict.fromkeys(["DEFAULT", *known.__members__, "a local file"])
+        check_choice(f"weights of {name}", weights, valid)
+    if file:
+        network = models.get_model(name, weights=None)
+        load_checkpoint(network, file)
+    else:
+        network = _download_model(name, known[str(weights or "DEFAULT")])
+    if hasattr(network, "aux_logits"):  # GoogLeNet and Inception: further outputs in train mode
+        network.aux_logits = False  # pyright: ignore[reportArgumentType]
+        network.transform_input = True  # pyright: ignore[reportArgumentType]
+    part = next(p for p in ("fc", "classifier", "head", "heads") if hasattr(network, p))
+    pools = [isinstance(m, nn.AdaptiveAvgPool2d) for m in getattr(network, part).modules()]
+    setattr(network, part, nn.AdaptiveAvgPool2d(1) if any(pools) else nn.Identity())
+    preset = known["DEFAULT"].transforms()
+    return nn.Sequential(Normalise(preset.mean, preset.std), network, nn.Flatten())
+
+
+def _download_model(name: str, weights: "WeightsEnum") -> nn.Module:
+    from torchvision import models
+
+    before = torch.hub.get_dir()
+    torch.hub.set_dir(str(data_root() / "torch"))
+    try:
+        with one_process("weights"):
+            check_writable(data_root())
+            return models.get_model(name, weights=weights)
+    finally:
+        torch.hub.set_dir(before)

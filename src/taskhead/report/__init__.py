@@ -1,0 +1,1 @@
+"""What tables show: verdicts, sentences, figures and captions."""

@@ -1,0 +1,42 @@
+"""What stands below a figure: how many seeds, what is left out, and who computed it."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from taskhead.experiments.provenance import load_provenance
+from taskhead.report.words import left_out
+
+BANDS = "bands are 95 percent confidence intervals of the mean over seeds"
+
+
+def caption(table: pd.DataFrame, path: Path, *, spread: str = BANDS) -> str:
+    """Return one line: number of seeds, runs left out, preset, date, hardware and version.
+
+    `spread` says how the figure shows the seeds; it is left out where there is one.
+
+    Raises
+    ------
+    ValueError
+        If the provenance beside the table at `path` does not tell who computed it.
+    """
+    seeds, preset = table["seed"].nunique(), table["preset"].iloc[0]
+    shown = [f"n = {seeds} seeds", spread] if seeds > 1 else ["n = 1 seed"]
+    sessions = [session for session in load_provenance(path) if session["preset"] == preset]
+    if not sessions:
+        provenance = path.with_suffix(".json")
+        raise ValueError(f"{provenance} has no session of preset {preset}; restore it")
+    last = sessions[-1]
+    computed = f"computed {last['started'][:10]} on {last['device']} with taskhead"
+    said = [*shown, left_out(table), f"preset {preset}", f"{computed} {last['taskhead']}"]
+    return f"*{'; '.join(filter(None, said))}.*"
+
+
+def provenance_table(path: Path) -> pd.DataFrame:
+    """Return one column per session that wrote the table at `path`, for a notebook's last cell."""
+    shown = ["started", "preset", "rows", "taskhead", "commit", "device", "threads", "python"]
+    sessions = [
+        {name: session.get(name) for name in shown} | session["libraries"]
+        for session in load_provenance(path)
+    ]
+    return pd.DataFrame(sessions).T

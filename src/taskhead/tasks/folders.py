@@ -1,0 +1,113 @@
+"""Tasks from a folder of images: splits of its own, and other domains to test on."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from taskhead.method.batches import LabelledImages
+from taskhead.tasks.images import check_same_classes, class_folders, image_files, load_image_folder
+from taskhead.tasks.task import Draw, Task, split
+
+
+def folder_task(folder: Path, draw: Draw) -> Task:
+    """Return a task from a tree of images.
+
+    The tree is `CLASS/*`, or `train/CLASS/*` with or without `test/CLASS/*`; in front of it may
+    stand a level of domains, whose classes must agree. Without a folder `test` the test images are
+    split off by the seed. Validation images are always drawn from the training images. The other
+    domains become the task's out-of-distribution test sets.
+
+    Raises
+    ------
+    ValueError
+        If the tree has domains and none is chosen, the chosen one is not there, classes differ, an
+        image cannot be read, or a class has too few images.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"image folder {folder} does not exist; give a folder of class folders")
+    domains = domain_names(folder)
+    check_domain(str(folder), draw.domain, domains)
+    own = folder if draw.domain is None else folder / draw.domain
+    train_folder, test_folder = _part(own, "train") or own, _part(own, "test")
+    others = {name: folder / name for name in domains if name != draw.domain}
+    tests = {
+        name: _part(other, "test") or _part(other, "train") or other
+        for name, other in others.items()
+    }
+    for tested in [*tests.values(), *([test_folder] if test_folder else [])]:
+        check_same_classes(train_folder, tested)
+    asked = draw.train_per_class + draw.val_per_class
+    if test_folder is None:
+        asked = asked + draw.test_per_class if draw.test_per_class else None
+    pool, names = load_image_folder(
+        train_folder, image_size=draw.image_size, per_class=asked, seed=draw.seed
+    )
+    test = _read_test(test_folder, draw) if test_folder else None
+    task = split(pool, draw, n_classes=len(names), names=names, test=test)
+    ood = {name: _read_test(tested, draw) for name, tested in tests.items()}
+    return replace(task, ood=ood)
+
+
+def domain_names(folder: Path) -> list[str]:
+    """Return the names of the domain folders in a tree of images; none if it has no domains.
+
+    Folders are domains if each holds two folders or more, and all share the name of one at least.
+    """
+    children = class_folders(folder)
+    inside = [{grandchild.name for grandchild in class_folders(child)} for child in children]
+    alike = len(inside) > 1 and set.intersection(*inside) and min(map(len, inside)) > 1
+    if not alike or _part(folder, "train") or _part(folder, "test"):
+        return []
+    return [child.name for child in children]
+
+
+def check_domain(owner: str, domain: str | None, domains: Sequence[str]) -> None:
+    """Raise `ValueError` unless `domain` is one of those of its owner, a setting or a folder.
+
+    It must be None where the owner has no domains.
+    """
+    if domain is None and not domains:
+        return
+    if not domains:
+        raise ValueError(f"{owner} has no domains, got domain {domain!r}")
+    if domain not in domains:
+        given = "none was given" if domain is None else f"got {domain!r}"
+        raise ValueError(
+            f"{owner} has domains, choose one with domain: {', '.join(domains)}; {given}"
+        )
+
+
+def folder_label(folder: Path) -> str:
+    """Return a name for a folder's content: its own name, and a hash of its images.
+
+    The hash covers each image's path below the folder, its size and its first 4,096 bytes.
+
+    Raises
+    ------
+    ValueError
+        If the folder does not exist, is none, or holds no image.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"data folder {folder} does not exist or is no folder")
+    files = image_files(folder)
+    if not files:
+        raise ValueError(f"data folder {folder} holds no images")
+    digest = hashlib.sha256()
+    for path in files:
+        name = path.relative_to(folder).as_posix()
+        digest.update(f"{name} {path.stat().st_size if path.is_file() else 0}\n".encode())
+        if path.is_file():
+            with path.open("rb") as file:
+                digest.update(file.read(4096))
+    return f"{folder.resolve().name}-{digest.hexdigest()[:8]}"
+
+
+def _part(folder: Path, name: str) -> Path | None:
+    """Return the folder of a split if there is one; a class may bear the same name."""
+    part = folder / name
+    return part if part.is_dir() and class_folders(part) else None
+
+
+def _read_test(folder: Path, draw: Draw) -> LabelledImages:
+    return load_image_folder(folder, image_size=draw.image_size, per_class=draw.test_per_class)[0]

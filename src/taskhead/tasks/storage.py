@@ -1,0 +1,76 @@
+"""The data folder, files written whole or not at all, and checks before work starts."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+_PROBE_BYTES = 2**14
+
+
+def data_root() -> Path:
+    """Return the folder of data and checkpoints: $TASKHEAD_DATA, or one in the user's cache."""
+    given = os.environ.get("TASKHEAD_DATA")
+    return Path(given) if given else user_cache_path("taskhead")
+
+
+@contextmanager
+def one_process(name: str) -> Iterator[None]:
+    """Let other processes wait while this one puts what is called `name` in the data folder.
+
+    A folder that cannot be written to is taken to be complete.
+
+    Raises
+    ------
+    ValueError
+        If the folder cannot be made.
+    """
+    folder = data_root()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"data folder {folder} cannot be made ({error.strerror}); set TASKHEAD_DATA to another"
+        ) from None
+    with FileLock(folder / f"{name}.lock") if os.access(folder, os.W_OK) else nullcontext():
+        yield
+
+
+def check_writable(folder: Path, needed_bytes: int = 0) -> None:
+    """Raise `ValueError` unless a folder, made if needed, can take files of so many bytes.
+
+    A small file is written and removed, as permissions say nothing of a full or read-only disk.
+    Nothing is left behind if that fails.
+    """
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+        if free < needed_bytes:
+            raise OSError(f"{free:,} bytes free of {needed_bytes:,} needed")
+        write_whole(folder / f".probe-{os.getpid()}", bytes(_PROBE_BYTES)).unlink()
+    except OSError as error:
+        for each in missing:
+            if each.exists():
+                each.rmdir()
+        reason = error.strerror or error
+        raise ValueError(
+            f"folder {folder} cannot be written to ({reason}); free some space or give another"
+        ) from None
+
+
+def write_whole(path: Path, content: bytes) -> Path:
+    """Write a file whole or not at all, and return its path; nothing is left behind on failure."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        return temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,98 @@
+"""Classification tasks: which images one takes, and seeded splits without overlap."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from taskhead.method.batches import LabelledImages
+from taskhead.method.checks import check_labels
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which images a task takes.
+
+    `seed` draws `train_per_class` and `val_per_class` images of every class, and the test images
+    where the data has no test split of its own. `test_per_class` limits the test images, and those
+    of other domains; None takes all. `domain` is the target domain, None where there are none.
+    """
+
+    seed: int
+    image_size: int
+    train_per_class: int
+    val_per_class: int
+    test_per_class: int | None = None
+    domain: str | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A classification task: three splits without overlap and the number of classes K.
+
+    `ood` holds test sets of other domains by name, with the same classes.
+    """
+
+    train: LabelledImages
+    val: LabelledImages
+    test: LabelledImages
+    n_classes: int
+    ood: dict[str, LabelledImages] = field(default_factory=dict)
+
+    def to(self, device: torch.device | str) -> "Task":
+        """Return the same task on `device`."""
+        return Task(
+            self.train.to(device),
+            self.val.to(device),
+            self.test.to(device),
+            self.n_classes,
+            {name: images.to(device) for name, images in self.ood.items()},
+        )
+
+
+def split(
+    data: LabelledImages,
+    draw: Draw,
+    *,
+    n_classes: int,
+    test: LabelledImages | None = None,
+    names: Sequence[str] = (),
+) -> Task:
+    """Split data at random into train, val and test, the same number of images for each class.
+
+    Train and val take the first `train_per_class` and the next `val_per_class` images of each
+    class in an order drawn from the seed. Where the data has no `test` split of its own, test takes
+    what remains, at most `test_per_class` images of each class. `names` of the classes serve in
+    messages.
+
+    Raises
+    ------
+    ValueError
+        If a class has too few images, a number is out of range, or a label lies outside
+        0 .. n_classes - 1.
+    """
+    n_train, n_val, n_test = draw.train_per_class, draw.val_per_class, draw.test_per_class
+    if n_train < 1 or n_val < 1 or (n_test is not None and n_test < 1):
+        raise ValueError(
+            "train_per_class, val_per_class and test_per_class must be at least 1, "
+            f"got {n_train}, {n_val} and {n_test}"
+        )
+    check_labels(data.labels, n_classes)
+    labels = data.labels.cpu()
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(draw.seed))
+    parts: tuple[list[Tensor], ...] = ([], [], [])
+    asked = n_train + n_val
+    for label in range(n_classes):
+        members = order[labels[order] == label]
+        if len(members) < asked + (test is None):
+            raise ValueError(
+                f"class {names[label] if names else label} has {len(members)} images; "
+                f"train_per_class={n_train} and val_per_class={n_val} need {asked}"
+                + (" and leave none for the test split" if test is None else "")
+            )
+        ends = (n_train, asked, asked + n_test if n_test else None)
+        for part, start, end in zip(parts, (0, *ends), ends, strict=False):
+            part.append(members[start:end])
+    train, val, rest = (data[torch.cat(part)] for part in parts)
+    return Task(train, val, rest if test is None else test, n_classes)

@@ -1,0 +1,209 @@
+"""Head preparation: what each knob does, what is measured, and what is called of no use."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from problems import changed, probe_head, weights
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from taskhead.method.batches import LabelledImages
+from taskhead.method.energy import average_initial_energy, smoothing_floor
+from taskhead.method.features import extract_features
+from taskhead.method.heads import last_layer, last_layer_norm, make_head
+from taskhead.method.preparation import HeadPreparation, prepare_heads
+from taskhead.models.resnets import CifarResNet
+
+OPTIONS = {"lr": 0.1, "batch_size": 8, "seed": 3}
+
+
+def images(n: int, seed: int) -> LabelledImages:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % 3
+    noise = torch.rand(n, 3, 8, 8, generator=generator)
+    return LabelledImages(noise * (labels + 1)[:, None, None, None], labels)
+
+
+TRAIN, VAL = images(30, 0), images(12, 1)
+
+
+@pytest.fixture(scope="module")
+def backbone() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU())
+        return network.append(nn.AdaptiveAvgPool2d(1)).append(nn.Flatten())
+
+
+def test_measures_are_those_of_the_head_on_the_images_as_they_are(backbone: nn.Module):
+    for prepared in prepare_heads(
+        backbone, TRAIN, [HeadPreparation(tau) for tau in (0, 4)], val=VAL, **OPTIONS
+    ):
+        features = [extract_features(backbone, part.images) for part in (TRAIN, VAL)]
+        with torch.no_grad():
+            train, val = map(prepared.head, features)
+        assert prepared.aie == average_initial_energy(train, TRAIN.labels)
+        assert prepared.train_loss == float(cross_entropy(train, TRAIN.labels))
+        assert prepared.val_loss == float(cross_entropy(val, VAL.labels))
+        assert prepared.train_accuracy == float((train.argmax(1) == TRAIN.labels).double().mean())
+        assert prepared.val_accuracy == float((val.argmax(1) == VAL.labels).double().mean())
+        assert prepared.last_layer_norm == last_layer_norm(prepared.head)
+        assert (prepared.outcome, prepared.reason) == ("done", None)
+
+
+def test_preparations_come_back_in_their_order_and_as_if_alone(backbone: nn.Module):
+    asked = [
+        HeadPreparation(tau=4, eps=0.2),
+        HeadPreparation(tau=0),
+        HeadPreparation(tau=2, init_scale=0.0),
+        HeadPreparation(tau=4, hidden=(5,)),
+        HeadPreparation(tau=2),
+    ]
+    together = prepare_heads(backbone, TRAIN, asked, **OPTIONS)
+    assert [prepared.preparation for prepared in together] == asked
+    assert [prepared.tau for prepared in together] == [4, 0, 2, 4, 2]
+    for ours, preparation in zip(together, asked, strict=True):
+        (alone,) = prepare_heads(backbone, TRAIN, [preparation], **OPTIONS)
+        torch.testing.assert_close(weights(ours.head), weights(alone.head), rtol=1e-5, atol=1e-6)
+        assert ours.aie == pytest.approx(alone.aie, rel=1e-5)
+        assert ours.val_accuracy is ours.val_loss is None
+
+
+def test_a_shared_trajectory_changes_no_bit(backbone: nn.Module):
+    taus = [0, 2, 5]
+    shared = prepare_heads(backbone, TRAIN, [HeadPreparation(tau) for tau in taus], **OPTIONS)
+    for tau, prepared in zip(taus, shared, strict=True):
+        (alone,) = prepare_heads(backbone, TRAIN, [HeadPreparation(tau)], **OPTIONS)
+        assert torch.equal(weights(prepared.head), weights(alone.head))
+        assert prepared.aie == alone.aie
+
+
+def test_head_is_that_of_probing_on_cached_features(backbone: nn.Module):
+    (prepared,) = prepare_heads(backbone, TRAIN, [HeadPreparation(3, eps=0.1)], **OPTIONS)
+    z0 = extract_features(backbone, TRAIN.images)
+    (head,) = probe_head(z0, TRAIN.labels, make_head(6, 3, seed=3), taus=[3], eps=0.1, **OPTIONS)
+    assert torch.equal(weights(prepared.head), weights(head))
+
+
+def test_longer_probing_leaves_less_energy_down_to_the_floor_of_smoothing():
+    labels = torch.arange(12) % 3
+    data = torch.eye(3)[labels], labels
+    plain, smooth = (
+        prepare_heads(
+            nn.Identity(),
+            data,
+            [HeadPreparation(tau, eps=eps) for tau in (0, 10, 100, 4000)],
+            lr=0.3,
+        )
+        for eps in (0.0, 0.2)
+    )
+    energies = [prepared.aie for prepared in plain]
+    assert energies == sorted(energies, reverse=True)
+    assert energies[-1] < 0.01
+    assert smooth[-1].aie == pytest.approx(smoothing_floor(0.2, 3), abs=1e-4)
+
+
+def test_zero_head_starts_from_uniform_predictions(backbone: nn.Module):
+    (prepared,) = prepare_heads(backbone, TRAIN, [HeadPreparation(0, init_scale=0)], **OPTIONS)
+    assert prepared.aie == pytest.approx(math.sqrt(2 / 3), abs=1e-12)
+
+
+def test_hidden_layers_make_an_mlp(backbone: nn.Module):
+    (prepared,) = prepare_heads(backbone, TRAIN, [HeadPreparation(1, hidden=(5, 7))], **OPTIONS)
+    assert [tuple(layer.weight.shape) for layer in prepared.head[::2]] == [(5, 6), (7, 5), (3, 7)]
+
+
+def test_reinitialised_blocks_are_drawn_anew_and_probed_with_the_head():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        pretrained = CifarResNet(20).eval()
+    before = {name: value.clone() for name, value in pretrained.state_dict().items()}
+    asked = [HeadPreparation(tau, reinitialised_blocks=1) for tau in (0, 1)]
+    fresh, probed = prepare_heads(pretrained, TRAIN, asked, val=VAL, **OPTIONS)
+    assert not changed(pretrained, before)
+    block = {name for name in before if name.startswith("layer3.2.")}
+    drawn = {name for name in block if "weight" in name and "bn" not in name}
+    assert drawn <= changed(fresh.backbone, before) <= block
+    assert changed(probed.backbone, before) == block
+    assert changed(probed.backbone, fresh.backbone.state_dict()) == block
+    assert all(parameter.requires_grad for parameter in probed.backbone.parameters())
+    (again,) = prepare_heads(pretrained, TRAIN, asked[1:], val=VAL, **OPTIONS)
+    assert (again.aie, again.val_loss) == (probed.aie, probed.val_loss)
+
+
+def test_backbone_and_random_state_stay_as_they_are(backbone: nn.Module):
+    backbone.train()
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    state = torch.random.get_rng_state()
+    prepare_heads(backbone, TRAIN, [HeadPreparation(2)], **OPTIONS)
+    assert not changed(backbone, before)
+    assert backbone.training
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_diverged_head_is_called_that_and_spares_those_before(backbone: nn.Module):
+    asked = [HeadPreparation(0), HeadPreparation(9)]
+    sound, lost = prepare_heads(backbone, TRAIN, asked, val=VAL, **OPTIONS | {"lr": 1e38})
+    assert sound.outcome == "done"
+    assert lost.outcome == "diverged"
+    assert math.isnan(lost.aie)
+    assert lost.val_accuracy is None
+
+
+def test_probing_whose_validation_loss_explodes_is_called_collapsed(backbone: nn.Module):
+    wrong = replace(VAL, labels=VAL.labels.roll(1))
+    asked = [HeadPreparation(0), HeadPreparation(9)]
+    sound, lost = prepare_heads(backbone, TRAIN, asked, val=wrong, **OPTIONS | {"lr": 1e6})
+    assert sound.outcome == "done"
+    assert lost.outcome == "collapsed"
+    assert lost.reason
+
+
+def test_last_layer_of_the_head_is_trained(backbone: nn.Module):
+    first, later = prepare_heads(
+        backbone, TRAIN, [HeadPreparation(0), HeadPreparation(1)], **OPTIONS
+    )
+    assert not torch.equal(last_layer(first.head).weight, last_layer(later.head).weight)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "named"),
+    [
+        ({"tau": -1}, ValueError, "tau.* -1"),
+        ({"tau": 1.5}, TypeError, "tau.* 1.5"),
+        ({"tau": True}, TypeError, "tau.* True"),
+        ({"eps": 1.0}, ValueError, "eps.* 1.0"),
+        ({"init_scale": math.nan}, ValueError, "init_scale.* nan"),
+        ({"reinitialised_blocks": -1}, ValueError, "reinitialised_blocks.* -1"),
+    ],
+)
+def test_preparation_out_of_range_is_refused(given: dict, error: type, named: str):
+    with pytest.raises(error, match=named):
+        HeadPreparation(**{"tau": 1} | given)
+
+
+class Wrapped(nn.Module):
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"features": images.flatten(1)}
+
+
+@pytest.mark.parametrize(
+    ("other", "train", "named"),
+    [
+        (Wrapped(), TRAIN, "dict"),
+        (None, replace(TRAIN, images=TRAIN.images.permute(0, 2, 3, 1)), r"\(30, 8, 8, 3\)"),
+        (None, replace(TRAIN, images=(TRAIN.images * 50).byte()), "uint8"),
+        (None, (TRAIN.images, TRAIN.labels[:-1]), "30 images but 29"),
+        (None, (TRAIN.images, TRAIN.labels * 0), "30 labels are 0"),
+        (None, (TRAIN.images[:0], TRAIN.labels[:0]), "empty"),
+        (None, (TRAIN.images * math.nan, TRAIN.labels), "NaN"),
+        (None, 3, "int"),
+    ],
+    ids=["dict", "channels last", "bytes", "counts", "one class", "empty", "nan", "no data"],
+)
+def test_what_does_not_fit_ends_in_one_line(backbone: nn.Module, other, train, named: str):
+    with pytest.raises((ValueError, TypeError), match=named) as caught:
+        prepare_heads(other or backbone, train, [HeadPreparation(1)], **OPTIONS)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,131 @@
+"""Units spread over processes: one result whoever computes it, and faults that come through."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from taskhead.experiments import results, workers
+from taskhead.experiments.memory import forget, remember_last
+from taskhead.experiments.workers import one_thread, spread
+
+UNITS = list(range(24))
+
+
+def slow_pid(unit: int) -> tuple[int, int]:
+    time.sleep(0.4)
+    return unit, os.getpid()
+
+
+def fail(parent: int, where: str, unit: int) -> int:
+    time.sleep(0.4)
+    if (os.getpid() == parent) == (where == "parent"):
+        raise FloatingPointError(f"failed in the {where}")
+    return unit
+
+
+def be_killed(parent: int, unit: int) -> int:
+    time.sleep(0.4)
+    if os.getpid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return unit
+
+
+def test_every_unit_is_computed_once_and_neighbours_stay_together():
+    who = dict(spread(slow_pid, [*UNITS, *range(24, 40)], 2))
+    assert sorted(who) == list(range(40))
+    helpers = set(who.values()) - {os.getpid()}
+    assert len(helpers) == 2
+    for helper in helpers:
+        own = sorted(unit for unit in who if who[unit] == helper)
+        assert own == list(range(own[0], own[-1] + 1))
+
+
+def test_one_worker_is_this_process():
+    assert list(spread(abs, [1, -2], 1)) == [1, 2]
+
+
+def test_small_work_starts_no_helper(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", lambda *_, **__: pytest.fail("started"))
+    assert list(spread(abs, UNITS, None)) == UNITS
+
+
+@pytest.mark.parametrize("where", ["parent", "helper"])
+def test_error_of_any_process_comes_through(where: str):
+    with pytest.raises(FloatingPointError, match=where):
+        list(spread(partial(fail, os.getpid(), where), [*UNITS, *UNITS], 2))
+
+
+def test_killed_helper_is_reported_with_what_to_do():
+    with pytest.raises(ChildProcessError, match="fewer workers"):
+        list(spread(partial(be_killed, os.getpid()), [*UNITS, *UNITS], 2))
+
+
+def test_helpers_end_with_their_parent(tmp_path: Path):
+    script = """
+import os, sys, time
+from functools import partial
+from pathlib import Path
+from taskhead.experiments.workers import spread
+
+def work(folder, parent, unit):
+    Path(folder, str(os.getpid())).touch()
+    time.sleep(0.2 if os.getpid() == parent else 600)
+
+list(spread(partial(work, sys.argv[1], os.getpid()), range(200), 2))
+"""
+    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
+    try:
+        wait_until(lambda: len(list(tmp_path.iterdir())) == 3)
+        helpers = {int(file.name) for file in tmp_path.iterdir()} - {parent.pid}
+        assert all(map(psutil.pid_exists, helpers))
+    finally:
+        parent.kill()
+        parent.wait()
+    wait_until(lambda: not any(map(psutil.pid_exists, helpers)))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_number_of_workers_below_one_is_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"workers.* 0"):
+        results.compute(
+            "energy_sweep", setting="digits", preset="smoke", results=tmp_path, workers=0
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_threads_are_restored():
+    before = torch.get_num_threads()
+    with one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+
+
+def test_the_last_result_is_remembered_until_other_arguments_come_or_it_is_forgotten():
+    made = []
+
+    @remember_last
+    def make(name: str) -> list:
+        made.append(name)
+        return [name]
+
+    assert make("a") is make("a")
+    make("b")
+    make("a")
+    forget()
+    make("a")
+    assert made == ["a", "b", "a", "a"]
