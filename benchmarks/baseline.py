@@ -9,7 +9,6 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -17,8 +16,9 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 from torchvision import transforms
 
-from taskhead.adaptation import Adaptation, measure
-from taskhead.data import LabelledImages, Task
+from taskhead.method.adaptation import Adaptation, measure
+from taskhead.method.batches import LabelledImages
+from taskhead.tasks.task import Task
 
 EVALUATION_BATCH = 128
 
@@ -193,47 +193,3 @@ class Baseline:
         logits, labels = self.outputs(network.eval(), batches)
         accuracy = (logits.argmax(dim=1) == labels).double().mean()
         return float(accuracy), float(cross_entropy(logits, labels))
-
-
-def probe_cached(
-    features: Tensor,
-    labels: Tensor,
-    head: nn.Module,
-    *,
-    epochs: int,
-    lr: float,
-    eps: float,
-    batch_size: int,
-    seed: int,
-) -> nn.Module:
-    """Probe one head on features that are cached already."""
-    head, generator = copy.deepcopy(head).to(features.device), torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.SGD(head.parameters(), lr, momentum=0.9, nesterov=True)
-    for _ in range(epochs):
-        for batch in torch.randperm(len(labels), generator=generator).split(batch_size):
-            loss = cross_entropy(head(features[batch]), labels[batch], label_smoothing=eps)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-    return head
-
-
-def descend(
-    X: np.ndarray,
-    y: np.ndarray,
-    B: np.ndarray,
-    v: np.ndarray,
-    *,
-    tau: int,
-    hp_lr: float,
-    lr: float,
-    residual: float,
-) -> np.ndarray:
-    """Probe and finetune the two-layer linear model by gradient descent; return the features."""
-    Z = X @ B.T
-    for _ in range(tau):
-        v = v + hp_lr * Z.T @ (y - Z @ v)
-    while np.abs(left := y - X @ (B.T @ v)).max() > residual:
-        pull = X.T @ left
-        B, v = B + lr * np.outer(v, pull), v + lr * B @ pull
-    return X @ B.T

@@ -6,18 +6,16 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
-from itertools import pairwise
 
-import numpy as np
 import torch
 from loky import cpu_count
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 from torch.utils.flop_counter import FlopCounterMode
 
-from taskhead.records import commit, device_name
+from taskhead.experiments.provenance import commit, device_name
 
 Times = Mapping[str, list[float]]
 Shares = tuple[int, int]
@@ -83,6 +81,7 @@ def flops(network: nn.Module, images: Tensor, *, training: bool) -> float:
     return counter.get_total_flops() / len(images)
 
 
+@cache
 def peak_flops(device: torch.device) -> float:
     """Measure the operations a second in fp32 on all threads.
 
@@ -101,17 +100,6 @@ def peak_flops(device: torch.device) -> float:
     return max(2 * operations[name] / min(times[name]) for name in calls)
 
 
-def bandwidth(size: int) -> float:
-    """Measure the bytes a second that one core reads and writes in arrays of this many bytes."""
-    arrays = [np.zeros(size // 8) for _ in range(16)]
-
-    def copy() -> None:
-        for source, target in pairwise(arrays):
-            np.copyto(target, source)
-
-    return 2 * size * (len(arrays) - 1) / min(alternate({"copy": copy}, 20)["copy"])
-
-
 def machine(device: torch.device) -> dict[str, str]:
     """Return what the figures depend on: hardware and versions."""
     return {
@@ -121,7 +109,7 @@ def machine(device: torch.device) -> dict[str, str]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         **{name: version(name) for name in ("taskhead", "torch", "torchvision", "numpy", "scipy")},
-        "commit": commit("src", "presets", "benchmarks") or "unknown",
+        "commit": commit("src", "benchmarks") or "unknown",
     }
 
 

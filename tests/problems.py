@@ -25,6 +25,11 @@ def probe_head(
     return [one for _, (one,) in probe_heads(features, targets, [head], eps=[eps], **options)]
 
 
+def floor_of_smoothing(eps: float, n_classes: int) -> float:
+    """Return the energy left once a head fits labels smoothed by `eps` exactly."""
+    return eps * ((n_classes - 1) / n_classes) ** 0.5
+
+
 def weights(module: nn.Module) -> Tensor:
     return torch.nn.utils.parameters_to_vector(module.parameters()).detach().clone()
 

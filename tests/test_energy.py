@@ -7,14 +7,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from problems import probe_head
+from problems import floor_of_smoothing, probe_head
 from torch.nn.functional import one_hot
 
 from taskhead.method.energy import (
     accuracy,
     average_initial_energy,
     per_sample_energy,
-    smoothing_floor,
 )
 from taskhead.method.heads import make_head
 
@@ -42,7 +41,7 @@ def test_fitting_smoothed_labels_exactly_leaves_the_floor(eps: float, floor: flo
     targets = torch.arange(10)
     smoothed = (1 - eps) * one_hot(targets, 10).double() + eps / 10
     left = average_initial_energy(smoothed.clamp(min=1e-300).log(), targets)
-    assert left == pytest.approx(smoothing_floor(eps, 10), abs=1e-12)
+    assert left == pytest.approx(floor_of_smoothing(eps, 10), abs=1e-12)
     assert left == pytest.approx(floor, abs=5e-4)
 
 
@@ -52,7 +51,7 @@ def test_probing_to_convergence_on_smoothed_labels_leaves_the_floor(eps: float):
     head = make_head(4, 4).double()
     *_, long, longer = probe_head(features, targets, head, taus=[0, 300, 400], lr=4, eps=eps)
     left = [average_initial_energy(head(features), targets) for head in (long, longer)]
-    assert left == pytest.approx([smoothing_floor(eps, 4)] * 2, abs=1e-10)
+    assert left == pytest.approx([floor_of_smoothing(eps, 4)] * 2, abs=1e-10)
 
 
 @given(LOGITS)
@@ -96,9 +95,3 @@ def test_accuracy_is_the_share_of_largest_logits_on_target():
 def test_input_without_an_energy_is_refused(logits, targets, error, message):
     with pytest.raises(error, match=message):
         average_initial_energy(logits, targets)
-
-
-@pytest.mark.parametrize(("eps", "n_classes"), [(-0.1, 2), (1, 2), (math.nan, 2), (0.1, 1)])
-def test_floor_needs_smoothing_below_one_and_two_classes(eps: float, n_classes: int):
-    with pytest.raises(ValueError, match="must be"):
-        smoothing_floor(eps, n_classes)

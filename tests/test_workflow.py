@@ -27,12 +27,12 @@ def test_every_table_that_a_notebook_reads_is_an_output_of_the_workflow(build: B
     assert written == declared
 
 
-def test_change_of_preset_file_opens_a_new_folder_of_runs(build: Build):
-    preset = build.checkout.path / "presets" / "smoke.yaml"
-    original = preset.read_text()
-    preset.write_text(original + "# changed\n")
+def test_change_of_a_setting_opens_a_new_folder_of_runs(build: Build):
+    setting = build.checkout.path / "src/taskhead/data/settings/digits.yaml"
+    original = setting.read_text()
+    setting.write_text(original + "# changed\n")
     plan = build.checkout.run("--dry-run", "--printshellcmds")
-    preset.write_text(original)
+    setting.write_text(original)
     (old,) = (build.checkout.path / "_build" / "runs").iterdir()
     assert "--results _build/runs/" in plan
     assert old.name not in plan

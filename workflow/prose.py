@@ -41,7 +41,6 @@ def numbers(results: str | None, preset: str) -> dict[str, str]:
 def benchmark_tables(measured: dict) -> dict[str, str]:
     """Return the parts of a recorded benchmark report as the page on speed shows them."""
     return {
-        "benchmark_minutes": f"{measured['minutes']:.0f}",
         "benchmark_provenance": report.provenance(measured),
         "benchmark_table": report.table(measured["works"]),
         "benchmark_notes": report.notes(measured["works"]),

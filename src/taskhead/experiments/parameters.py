@@ -1,7 +1,7 @@
 """Parameters of a notebook: check them before anything is computed."""
 
 from collections.abc import Mapping
-from types import NoneType, UnionType
+from types import UnionType
 from typing import Any, get_args
 
 from taskhead.experiments.plan import choose_device
@@ -36,7 +36,7 @@ def check_parameters(namespace: Mapping[str, Any], **expected: type | UnionType)
             raise ValueError(f"parameter {name} is missing; expected: {', '.join(expected)}")
         value, kinds = given[name], list(get_args(kind) or [kind])
         if type(value) not in kinds and not (float in kinds and type(value) is int):
-            valid = " or ".join("None" if each is NoneType else each.__name__ for each in kinds)
+            valid = " or ".join(getattr(each, "__name__", "None") for each in kinds)
             raise TypeError(
                 f"parameter {name} must be of type {valid}, got {value!r} of type "
                 f"{type(value).__name__}"

@@ -1,11 +1,9 @@
 """The energy e_y - p that is left for feature adaptation when finetuning starts."""
 
-import math
-
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from taskhead.method.checks import as_labels, check_eps, check_labels
+from taskhead.method.checks import as_labels, check_labels
 
 
 def per_sample_energy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -55,20 +53,3 @@ def average_initial_energy(logits: Tensor, targets: Tensor) -> float:
 def accuracy(logits: Tensor, targets: Tensor) -> float:
     """Return the share of samples, in [0, 1], whose largest logit (N, K) is the target (N,)."""
     return (logits.argmax(dim=1) == targets).sum().item() / len(targets)
-
-
-def smoothing_floor(eps: float, n_classes: int) -> float:
-    """Return the AIE that is left once a head fits labels smoothed by `eps` exactly.
-
-    The smoothed target is (1 - eps) e_y + eps / K, so the energy that remains is
-    eps * sqrt((K - 1) / K), however long the head is probed.
-
-    Raises
-    ------
-    ValueError
-        If eps is outside [0, 1) or there are fewer than two classes.
-    """
-    check_eps(eps)
-    if n_classes < 2:
-        raise ValueError(f"n_classes must be at least 2, got {n_classes}")
-    return eps * math.sqrt((n_classes - 1) / n_classes)

@@ -2,16 +2,15 @@
 
 Shapes, with any leading batch dimensions that broadcast: inputs X (..., N, d), targets y (..., N),
 backbone B (..., h, d), head v (..., h), features Z = X B^T (..., N, h), residual r = y - Z v.
-Everything is computed in float64. If X is a tensor the results are tensors, else NumPy arrays.
+Everything is computed in float64.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
-Array = Any  # numpy.ndarray or torch.Tensor
+Array = Any  # what NumPy takes for an array
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def probe(X: Array, y: Array, B0: Array, v0: Array, *, tau: Array, lr: Array) ->
     # Directions without features (s = 0) receive no gradient.
     gain = np.where(nonzero, (1 - decay ** tau[..., None]) / np.where(nonzero, s, 1), 0)
     update = _apply(_transpose(wt), gain * _apply(_transpose(u), residual))
-    return _like(X, head + update)
+    return head + update
 
 
 def flow(X: Array, y: Array, B0: Array, v0: Array, *, rtol: float = 1e-8) -> FlowResult:
@@ -164,7 +163,7 @@ def flow(X: Array, y: Array, B0: Array, v0: Array, *, rtol: float = 1e-8) -> Flo
     B, v = end[..., :d], end[..., d]
     residual = targets - _apply(inputs, _apply(_transpose(B), v))
     drift = np.abs(_conserved(B, v) - _conserved(backbone, head)).max((-2, -1))
-    return FlowResult(*(_like(X, part) for part in (B, v, residual, drift)))
+    return FlowResult(B, v, residual, drift)
 
 
 def lazy_limit(y: Array, e: Array, v: Array, z0: Array) -> LazyLimit:
@@ -194,9 +193,9 @@ def lazy_limit(y: Array, e: Array, v: Array, z0: Array) -> LazyLimit:
     start = (features**2).sum(-1)
     squared_norm = start + (2 * targets * energy - energy**2) / squared_head
     return LazyLimit(
-        euclidean=_like(y, np.abs(energy) / np.sqrt(squared_head)),
-        dot=_like(y, start + (targets - energy) * energy / squared_head),
-        norm=_like(y, np.sqrt(np.maximum(squared_norm, 0))),
+        euclidean=np.abs(energy) / np.sqrt(squared_head),
+        dot=start + (targets - energy) * energy / squared_head,
+        norm=np.sqrt(np.maximum(squared_norm, 0)),
     )
 
 
@@ -222,16 +221,8 @@ def _as_arrays(X: Array, y: Array, B0: Array, v0: Array) -> tuple[np.ndarray, ..
     return arrays
 
 
-def _as_float64(values: Array) -> np.ndarray:
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu().numpy()
+def _as_float64(values: Any) -> np.ndarray:
     return np.asarray(values, dtype=np.float64)
-
-
-def _like(given: Array, values: np.ndarray) -> Array:
-    if isinstance(given, torch.Tensor):
-        return torch.as_tensor(values, device=given.device)
-    return values
 
 
 def _transpose(matrix: np.ndarray) -> np.ndarray:
