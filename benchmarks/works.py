@@ -18,7 +18,7 @@ from benchmarks.measure import Shares, alternate, bend, flops, peak_flops, warm_
 from benchmarks.sides import baselines, recipe, sweep_cost, sweep_shares
 from taskhead.experiments.inputs import load
 from taskhead.experiments.plan import Plan, make_plan
-from taskhead.experiments.results import compute
+from taskhead.experiments.results import compute_study
 from taskhead.method.adaptation import measure
 from taskhead.method.features import extract_features
 from taskhead.method.finetuning import evaluate, finetune
@@ -108,7 +108,7 @@ def sweep(
     def ours() -> None:
         with TemporaryDirectory() as results:
             engine = {"results": results, "device": device.type, "workers": workers}
-            compute("energy_sweep", **engine, **grid, **options)
+            compute_study("energy_sweep", **engine, **grid, **options)
 
     calls: dict[str, Any] = {"ours": ours}
     for name, side in sides.items():

@@ -178,5 +178,5 @@ def smoke_results(tmp_path_factory: pytest.TempPathFactory, mini_data: Path) -> 
     folder = tmp_path_factory.mktemp("smoke")
     for study, setting in SMOKE_GRIDS:
         grid = {"setting": setting, "preset": "smoke", "device": "cpu", **own_data(setting)}
-        results.compute(study, results=folder, workers=1, **grid)
+        results.compute_study(study, results=folder, workers=1, **grid)
     return folder

@@ -28,7 +28,6 @@ def test_seed_decides_the_backbone_and_nothing_else_does():
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-@pytest.mark.filterwarnings("ignore:The default weight initialization")
 @pytest.mark.parametrize(
     ("name", "classifier"),
     [
@@ -68,6 +67,20 @@ def test_default_weights_are_the_file_in_the_data_folder(tmp_path: Path, monkeyp
     assert same_weights(backbone[1].features, whole.features)
 
 
+@pytest.mark.parametrize("content", [b"", b"<html>403 Forbidden</html>"])
+def test_file_in_the_cache_that_is_not_what_torchvision_publishes_is_named(
+    content: bytes, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setenv("TASKHEAD_DATA", str(tmp_path))
+    file = tmp_path / "torch" / "checkpoints" / "squeezenet1_1-b8a52dc0.pth"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=file.name) as caught:
+        torchvision_backbone("squeezenet1_1")
+    assert "\n" not in str(caught.value)
+    assert file.read_bytes() == content
+
+
 def test_normalisation_is_that_of_to_tensor_and_normalize():
     images = torch.tensor([[[[0]], [[255]], [[51]]]], dtype=torch.uint8)
     normalised = Normalise((0.5, 0.5, 0.2), (0.5, 0.25, 1.0))(images)
@@ -88,10 +101,10 @@ def test_unknown_backbone_and_weights_list_the_valid_ones():
         torchvision_backbone("resnet18", weights="V3")
 
 
-@pytest.mark.filterwarnings("ignore:The default weight initialization")
 @pytest.mark.parametrize(("name", "size"), [("googlenet", 64), ("inception_v3", 75)])
 def test_local_file_gives_the_features_of_torchvisions_own_loading(name, size, tmp_path: Path):
-    whole = models.get_model(name, weights=None, transform_input=True, aux_logits=True).eval()
+    loaded = {"transform_input": True, "aux_logits": True, "init_weights": False}
+    whole = models.get_model(name, weights=None, **loaded).eval()
     torch.save(whole.state_dict(), tmp_path / "weights.pth")
     backbone = torchvision_backbone(name, weights=tmp_path / "weights.pth")
     images = torch.randint(0, 256, (2, 3, size, size), dtype=torch.uint8)

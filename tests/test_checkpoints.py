@@ -1,6 +1,8 @@
 """Checkpoints load strictly; real ones are judged by their accuracy on their own task."""
 
+import hashlib
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from torch import nn
 from taskhead.method.energy import accuracy
 from taskhead.method.features import extract_features
 from taskhead.models.backbones import cifar_resnet
-from taskhead.models.checkpoints import load_checkpoint
+from taskhead.models.checkpoints import download, load_checkpoint
 from taskhead.models.torchvision import torchvision_backbone
 from taskhead.tasks.images import load_image_folder
 
@@ -52,12 +54,66 @@ def test_what_does_not_fit_is_named_in_one_line(state, tmp_path, change, message
     assert "\n" not in str(caught.value)
 
 
-def test_damaged_and_missing_files(tmp_path):
-    (tmp_path / "a.pt").write_bytes(b"no checkpoint")
-    with pytest.raises(ValueError, match=r"a\.pt"):
+@pytest.mark.parametrize(
+    "content",
+    [None, b"", b"no checkpoint", b"<html>403 Forbidden</html>", b"PK\x03\x04 cut off"],
+)
+def test_damaged_and_missing_files_are_named_in_one_line(tmp_path, content):
+    if content is not None:
+        (tmp_path / "a.pt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.pt") as caught:
         load_checkpoint(nn.Linear(3, 2), tmp_path / "a.pt")
-    with pytest.raises(ValueError, match=r"b\.pt"):
-        load_checkpoint(nn.Linear(3, 2), tmp_path / "b.pt")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("save", "kind"),
+    [
+        (lambda network, path: torch.save(network, path), "Linear"),
+        (lambda network, path: torch.jit.script(network).save(path), "TorchScript"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.torch.jit", "ignore:.*TorchScript archive")
+def test_intact_file_of_another_kind_is_called_what_it_is(tmp_path, save, kind):
+    save(nn.Linear(3, 2), tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=kind):
+        load_checkpoint(nn.Linear(3, 2), tmp_path / "a.pt")
+
+
+def published(folder: Path, content: bytes, digits: str) -> str:
+    """Write a file that says its own hash, and return its address."""
+    file = folder / f"net-{digits}.pt"
+    file.write_bytes(content)
+    return file.as_uri()
+
+
+def test_download_happens_once_and_needs_no_folder_to_write_to_then(tmp_path):
+    content = b"weights"
+    address = published(tmp_path, content, hashlib.sha256(content).hexdigest()[:8])
+    file = download(address, tmp_path / "cache")
+    assert file.read_bytes() == content
+    (tmp_path / file.name).unlink()
+    assert download(address, tmp_path / "cache") == file
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_download_of_another_content_leaves_nothing_behind(tmp_path):
+    address = published(tmp_path, b"<html>", "00000000")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="net-00000000"):
+            download(address, tmp_path / "cache")
+        assert list((tmp_path / "cache").iterdir()) == []
+        (tmp_path / "net-00000000.pt").unlink(missing_ok=True)
+
+
+def test_damaged_download_is_named_and_left_for_its_owner_to_remove(tmp_path):
+    content = b"weights"
+    address = published(tmp_path, content, hashlib.sha256(content).hexdigest()[:8])
+    file = download(address, tmp_path / "cache")
+    file.write_bytes(b"weightt")
+    with pytest.raises(ValueError, match=file.name):
+        download(address, tmp_path / "cache")
+    assert file.read_bytes() == b"weightt"
 
 
 def test_code_in_a_file_is_not_run(tmp_path):
@@ -66,7 +122,7 @@ def test_code_in_a_file_is_not_run(tmp_path):
             return (os.mkdir, (str(tmp_path / "attacked"),))
 
     torch.save(Attack(), tmp_path / "a.pt")
-    with pytest.raises(ValueError, match="state dict"):
+    with pytest.raises(ValueError, match="mkdir"):
         load_checkpoint(nn.Linear(3, 2), tmp_path / "a.pt")
     assert not (tmp_path / "attacked").exists()
 

@@ -80,11 +80,11 @@ def test_noise_and_a_single_seed_show_nothing():
 def test_a_curve_that_only_saturates_seldom_passes_for_a_rise_and_fall():
     rng = np.random.default_rng(0)
     passed = 0
-    for _ in range(40):
+    for _ in range(20):
         data = table(noise=0)
         data["dot"] = np.minimum(data["aie"], 0.5) + 0.1 * rng.normal(size=len(data))
         passed += feature_trends(data).loc["dot", "verdict"] == "holds"
-    assert passed <= 2
+    assert passed <= 1
 
 
 def test_no_seed_chooses_the_peak_it_is_judged_by():
@@ -154,6 +154,12 @@ def test_accuracies_stand_under_the_domain_they_were_tested_on():
         {"aie": 0.8, "photo": 0.7, "sketch": 0.3, "cartoon": 0.4}
     )
     assert tested.loc[("sketch", 0), ["photo", "sketch"]].tolist() == pytest.approx([0.1, 0.4])
+
+
+def test_accuracies_of_a_setting_without_domains_stand_together():
+    runs = sweep("one")
+    (tested,) = accuracy_by_domain(runs).drop(columns="aie").to_numpy().T
+    assert tested.tolist() == pytest.approx(runs.groupby("tau")["test_accuracy"].mean().tolist())
 
 
 def test_mild_probing_that_wins_on_both_sides_holds():

@@ -87,7 +87,7 @@ def test_every_option_of_a_run_reaches_it(monkeypatch: pytest.MonkeyPatch):
     }
     seen = {}
     rows = pd.DataFrame({"outcome": ["done"], "reason": [None]})
-    monkeypatch.setattr(results, "compute", lambda _, **options: seen.update(options) or rows)
+    monkeypatch.setattr(results, "compute_study", lambda _, **options: seen.update(options) or rows)
     words = [[f"--{name.replace('_', '-')}", str(value)] for name, value in given.items()]
     assert main([*TOY, *chain(*words)]) == 0
     assert given.items() <= seen.items()
@@ -103,7 +103,9 @@ def test_every_option_of_a_run_reaches_it(monkeypatch: pytest.MonkeyPatch):
     ],
 )
 def test_option_without_a_value_or_a_whole_name_is_refused(words, error: str, capsys, monkeypatch):
-    monkeypatch.setattr(results, "compute", lambda *_, **__: pytest.fail("something was computed"))
+    monkeypatch.setattr(
+        results, "compute_study", lambda *_, **__: pytest.fail("something was computed")
+    )
     with pytest.raises(SystemExit):
         main([*TOY, *words])
     (line,) = capsys.readouterr().err.splitlines()
@@ -132,7 +134,7 @@ def outcomes(*names: str) -> pd.DataFrame:
     ],
 )
 def test_status_says_whether_any_run_came_to_a_result(rows, status: int, monkeypatch, capsys):
-    monkeypatch.setattr(results, "compute", lambda *_, **__: rows)
+    monkeypatch.setattr(results, "compute_study", lambda *_, **__: rows)
     assert main(TOY) == status
     out, err = capsys.readouterr()
     for name in set(rows["outcome"]) - {"done"}:

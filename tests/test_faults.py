@@ -80,7 +80,7 @@ def test_damaged_results_are_named_before_anything_is_computed(
     path.write_bytes(damage(path.read_bytes()))
     before = files(results)
     monkeypatch.setattr(
-        "taskhead.experiments.adaptation.prepare_heads", lambda *_, **__: pytest.fail("computed")
+        "taskhead.experiments.network_runs.prepare_heads", lambda *_, **__: pytest.fail("computed")
     )
     line = complaint(capsys, [*command(results), "--recompute"])
     assert message in line

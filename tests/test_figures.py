@@ -144,7 +144,8 @@ def test_geometry_has_a_panel_for_the_start_and_each_tau_with_the_least_energy_f
 def test_single_seed_has_no_band_and_gives_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figures.overview(sweep()[lambda table: table["seed"] == 0]).draw_without_rendering()
+        figure = figures.accuracy_against_energy(sweep()[lambda table: table["seed"] == 0])
+        figure.draw_without_rendering()
 
 
 def test_sample_images_show_every_class():

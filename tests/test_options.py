@@ -13,7 +13,7 @@ from torchvision import models
 
 from taskhead.experiments import table
 from taskhead.experiments.provenance import load_provenance
-from taskhead.experiments.results import compute, recorded
+from taskhead.experiments.results import compute_study, load_recorded
 from taskhead.experiments.run import Run
 from taskhead.models.pretraining import small_convnet
 from taskhead.tasks.folders import folder_label
@@ -46,7 +46,7 @@ def results(smoke_results: Path, tmp_path: Path) -> Path:
 
 def test_options_stand_in_the_rows(photos: Path, tmp_path: Path):
     options = {"backbone": "resnet20", "image_size": 40, "train_per_class": 3, "ft_lr": 0.002}
-    rows = compute("energy_sweep", results=tmp_path, data=str(photos), **options, **FOLDER)
+    rows = compute_study("energy_sweep", results=tmp_path, data=str(photos), **options, **FOLDER)
     assert len(rows) == 3
     for name, value in options.items():
         assert rows[name].unique().tolist() == [value]
@@ -55,7 +55,7 @@ def test_options_stand_in_the_rows(photos: Path, tmp_path: Path):
 
 
 def test_options_stand_in_the_provenance(photos: Path, tmp_path: Path):
-    compute("energy_sweep", results=tmp_path, data=str(photos), train_per_class=3, **FOLDER)
+    compute_study("energy_sweep", results=tmp_path, data=str(photos), train_per_class=3, **FOLDER)
     path = table.table_path(tmp_path, "energy_sweep", "imagefolder")
     (session,) = load_provenance(path)
     assert session["parameters"]["train_per_class"] == 3
@@ -65,7 +65,7 @@ def test_options_stand_in_the_provenance(photos: Path, tmp_path: Path):
 def test_two_folders_have_rows_of_their_own(photos: Path, tmp_path: Path):
     sketches = write_tree(tmp_path / "other" / "photos", per_class=8, seed=8)
     first, second = (
-        compute("energy_sweep", results=tmp_path, data=str(folder), **FOLDER)
+        compute_study("energy_sweep", results=tmp_path, data=str(folder), **FOLDER)
         for folder in (photos, sketches)
     )
     assert not set(first["data"]) & set(second["data"])
@@ -75,9 +75,9 @@ def test_two_folders_have_rows_of_their_own(photos: Path, tmp_path: Path):
 
 
 def test_moved_folder_keeps_its_rows(photos: Path, tmp_path: Path):
-    first = compute("energy_sweep", results=tmp_path, data=str(photos), **FOLDER)
+    first = compute_study("energy_sweep", results=tmp_path, data=str(photos), **FOLDER)
     moved = shutil.move(photos, tmp_path / "elsewhere" / "photos")
-    again = compute("energy_sweep", results=tmp_path, data=str(moved), **FOLDER)
+    again = compute_study("energy_sweep", results=tmp_path, data=str(moved), **FOLDER)
     pd.testing.assert_frame_equal(again, first)
 
 
@@ -86,7 +86,7 @@ def test_weights_have_rows_of_their_own(tmp_path: Path):
         (tmp_path / str(seed)).mkdir()
         file = tmp_path / str(seed) / "mine.pt"
         torch.save(small_convnet(seed=seed).state_dict(), file)
-        compute("energy_sweep", results=tmp_path, seeds=[0], weights=str(file), **DIGITS_RUN)
+        compute_study("energy_sweep", results=tmp_path, seeds=[0], weights=str(file), **DIGITS_RUN)
     rows = load(tmp_path, "digits")
     for name in ("weights", "backbone_sha256"):
         assert rows.groupby(name).size().tolist() == [3, 3]
@@ -95,7 +95,7 @@ def test_weights_have_rows_of_their_own(tmp_path: Path):
 
 def test_sweep_at_another_rate_stands_beside_the_first(results: Path):
     before = load(results, "digits")
-    rows = compute("energy_sweep", results=results, ft_lr=0.02, **DIGITS_RUN)
+    rows = compute_study("energy_sweep", results=results, ft_lr=0.02, **DIGITS_RUN)
     assert set(rows["ft_lr"]) == {0.02}
     both = load(results, "digits")
     assert set(both["ft_lr"]) == {0.01, 0.02}
@@ -104,7 +104,7 @@ def test_sweep_at_another_rate_stands_beside_the_first(results: Path):
 
 
 def test_domain_restricts_the_rows(results: Path, smoke_results: Path):
-    rows = compute("energy_sweep", results=results, domain="sketch", **PACS)
+    rows = compute_study("energy_sweep", results=results, domain="sketch", **PACS)
     whole = load(smoke_results, "imagenet-to-pacs")
     expected = whole[whole["domain"] == "sketch"].reset_index(drop=True)
     pd.testing.assert_frame_equal(rows, expected)
@@ -112,17 +112,17 @@ def test_domain_restricts_the_rows(results: Path, smoke_results: Path):
 
 
 def test_domain_that_the_preset_lacks_may_be_asked_for(tmp_path: Path):
-    rows = compute("energy_sweep", results=tmp_path, domain="cartoon", **PACS)
+    rows = compute_study("energy_sweep", results=tmp_path, domain="cartoon", **PACS)
     assert set(rows["domain"]) == {"cartoon"}
 
 
 def test_domain_of_a_folder_of_ones_own_is_finetuned_on(mini_data: Path, tmp_path: Path):
     folder = str(mini_data / "pacs")
-    rows = compute("energy_sweep", results=tmp_path, data=folder, domain="cartoon", **FOLDER)
+    rows = compute_study("energy_sweep", results=tmp_path, data=folder, domain="cartoon", **FOLDER)
     assert set(rows["domain"]) == {"cartoon"}
     assert rows["ood_accuracy"].notna().all()
     with pytest.raises(ValueError, match="art_painting, cartoon, photo"):
-        compute("energy_sweep", results=tmp_path, data=folder, **FOLDER)
+        compute_study("energy_sweep", results=tmp_path, data=folder, **FOLDER)
 
 
 def test_accuracy_on_other_domains_is_the_mean_of_those_listed(smoke_results: Path):
@@ -137,7 +137,7 @@ def test_rows_taken_out_are_computed_again_bit_for_bit(results: Path, smoke_resu
     whole = load(smoke_results, "imagenet-to-pacs")
     path = table.table_path(results, "energy_sweep", "imagenet-to-pacs")
     whole.drop(index=[1, 3, 5]).to_csv(path, index=False)
-    returned = compute("energy_sweep", results=results, **PACS)
+    returned = compute_study("energy_sweep", results=results, **PACS)
     pd.testing.assert_frame_equal(
         returned.drop(columns="wall_s"), whole.drop(columns="wall_s"), check_exact=True
     )
@@ -148,7 +148,7 @@ def test_rows_taken_out_are_computed_again_bit_for_bit(results: Path, smoke_resu
 @pytest.mark.parametrize("options", [{}, {"domain": None, "image_size": None, "ft_lr": None}])
 def test_complete_recorded_results_are_found(smoke_results: Path, monkeypatch, options: dict):
     monkeypatch.setattr(table, "recorded_folder", lambda: smoke_results)
-    found = recorded("energy_sweep", setting="imagenet-to-pacs", preset="smoke", **options)
+    found = load_recorded("energy_sweep", setting="imagenet-to-pacs", preset="smoke", **options)
     assert found
     rows, path = found
     assert path == table.table_path(smoke_results, "energy_sweep", "imagenet-to-pacs")
@@ -159,24 +159,24 @@ def test_complete_recorded_results_are_found(smoke_results: Path, monkeypatch, o
 def test_what_was_not_recorded_is_not_found(smoke_results: Path, monkeypatch, options: dict):
     monkeypatch.setattr(table, "recorded_folder", lambda: smoke_results)
     given = {"setting": "imagenet-to-pacs", "preset": "smoke", **options}
-    assert recorded("energy_sweep", **given) is None
+    assert load_recorded("energy_sweep", **given) is None
 
 
 def test_incomplete_recorded_results_are_not_found(results: Path, monkeypatch):
     monkeypatch.setattr(table, "recorded_folder", lambda: results)
     path = table.table_path(results, "energy_sweep", "imagenet-to-pacs")
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    assert recorded("energy_sweep", setting="imagenet-to-pacs", preset="smoke") is None
+    assert load_recorded("energy_sweep", setting="imagenet-to-pacs", preset="smoke") is None
 
 
 def test_one_table_does_not_mix_two_networks(mini_data: Path, tmp_path: Path, monkeypatch):
-    compute("energy_sweep", results=tmp_path, seeds=[0], **PACS)
+    compute_study("energy_sweep", results=tmp_path, seeds=[0], **PACS)
     before = load(tmp_path, "imagenet-to-pacs")
     monkeypatch.setattr("taskhead.experiments.inputs.fingerprint", lambda _: "another")
     with pytest.raises(ValueError, match=r"squeezenet1_1.*another"):
-        compute("energy_sweep", results=tmp_path, seeds=[0, 1], **PACS)
+        compute_study("energy_sweep", results=tmp_path, seeds=[0, 1], **PACS)
     pd.testing.assert_frame_equal(load(tmp_path, "imagenet-to-pacs"), before)
-    again = compute("energy_sweep", results=tmp_path, seeds=[0], recompute=True, **PACS)
+    again = compute_study("energy_sweep", results=tmp_path, seeds=[0], recompute=True, **PACS)
     assert set(again["backbone_sha256"]) == {"another"}
 
 
@@ -194,7 +194,7 @@ def test_image_size_that_a_backbone_does_not_take_is_named(
     file = tmp_path / "weights.pth"
     torch.save(models.get_model(options["backbone"], weights=None).state_dict(), file)
     with pytest.raises(ValueError, match=message):
-        compute(
+        compute_study(
             "energy_sweep",
             results=tmp_path,
             data=str(photos),
@@ -210,7 +210,7 @@ def test_backbone_with_dropout_gives_the_same_table_twice(photos: Path, tmp_path
     torch.save(models.efficientnet_b0(weights=None).state_dict(), file)
     options = {"data": str(photos), "weights": str(file), "backbone": "efficientnet_b0"}
     first, again = (
-        compute("energy_sweep", results=tmp_path / name, ft_lr=0.01, **options, **FOLDER)
+        compute_study("energy_sweep", results=tmp_path / name, ft_lr=0.01, **options, **FOLDER)
         for name in ("first", "again")
     )
     pd.testing.assert_frame_equal(first.drop(columns="wall_s"), again.drop(columns="wall_s"))

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from taskhead.method.preparation import HeadPreparation, prepare_heads
-from taskhead.models import pretraining
 from taskhead.models.backbones import pretrained_backbone
+from taskhead.models.checkpoints import file_sha256
 from taskhead.models.pretraining import (
     RECIPES,
     checkpoint_path,
@@ -55,7 +55,9 @@ def quick(mini_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 @pytest.fixture
 def forbid_pretraining(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     def forbid() -> None:
-        monkeypatch.setattr(pretraining, "pretrain", lambda *_: pytest.fail("pretrained"))
+        for name, recipe in RECIPES.items():
+            without_data = replace(recipe, load_source=lambda: pytest.fail("pretrained"))
+            monkeypatch.setitem(RECIPES, name, without_data)
 
     return forbid
 
@@ -72,6 +74,37 @@ def test_pretraining_runs_once(quick: Path, forbid_pretraining, name: str):
     assert note["source"] == RECIPES[name].source
     assert (note["epochs"], note["best_epoch"]) == (1, 1)
     assert 0 <= note["test_accuracy"] <= 1
+    assert note["sha256"] == file_sha256(path)
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flip_a_bit,
+        lambda path: path.write_bytes(path.read_bytes()[:1000]),
+        lambda path: path.with_suffix(".json").unlink(),
+        lambda path: path.with_suffix(".json").write_text("{"),
+        lambda path: path.with_suffix(".json").write_text("[1]"),
+        lambda path: path.with_suffix(".json").write_text("[" * 10**5),
+    ],
+    ids=["one bit", "cut off", "no note", "note cut off", "list", "deep"],
+)
+def test_damaged_checkpoint_is_trained_anew_with_a_line(capsys, quick: Path, damage):
+    expected, path = pretrained_backbone("small_convnet"), checkpoint_path("small_convnet")
+    before = path.read_bytes()
+    damage(path)
+    capsys.readouterr()
+    assert same_weights(pretrained_backbone("small_convnet"), expected)
+    first, *_ = capsys.readouterr().err.splitlines()
+    assert str(path) in first
+    assert path.read_bytes() == before
+    assert sorted(path.parent.iterdir()) == [path.with_suffix(".json"), path]
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -102,12 +135,25 @@ def test_augmentation_of_the_recipe_is_used(quick: Path):
     assert not same_weights(plain, augmented)
 
 
-def test_folder_that_is_full_is_seen_before_training_and_left_empty(quick: Path, monkeypatch):
-    monkeypatch.setattr(pretraining, "pretrain", lambda *_: pytest.fail("pretrained"))
+def test_folder_that_is_full_is_seen_before_training_and_left_empty(
+    quick: Path, forbid_pretraining, monkeypatch
+):
+    forbid_pretraining()
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(ValueError, match="pretrained"):
         pretrained_backbone("small_convnet")
     assert not (quick / "pretrained").exists()
+
+
+def test_pretraining_that_fails_leaves_no_file(quick: Path, monkeypatch):
+    def fail() -> None:
+        raise ValueError("no images")
+
+    recipe = replace(RECIPES["small_convnet"], load_source=fail)
+    monkeypatch.setitem(RECIPES, "small_convnet", recipe)
+    with pytest.raises(ValueError, match="no images"):
+        pretrained_backbone("small_convnet")
+    assert list((quick / "pretrained").iterdir()) == []
 
 
 def test_another_recipe_has_another_checkpoint(monkeypatch: pytest.MonkeyPatch):

@@ -35,7 +35,7 @@ COMPLETE += [("length_search", setting) for setting in SWEEPS]
 
 
 def table(study: str, setting: str) -> pd.DataFrame:
-    found = results.recorded(study, setting=setting, preset="laptop")
+    found = results.load_recorded(study, setting=setting, preset="laptop")
     assert found, f"{study} of {setting} is not recorded completely"
     return found[0]
 
@@ -190,7 +190,7 @@ def recompute(rows: pd.DataFrame) -> pd.DataFrame:
     runs = [run for run in plan.runs if (run.domain, run.seed, run.tau) in wanted]
     kind = KINDS["adaptation"]
     computed = (kind.compute(plan.inputs, unit) for unit in kind.units(runs))
-    return tables.frame({run: row for found in computed for run, row in found}, Run)
+    return tables.as_dataframe({run: row for found in computed for run, row in found}, Run)
 
 
 def check_tolerance(rows: pd.DataFrame) -> None:

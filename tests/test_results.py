@@ -12,10 +12,10 @@ import pytest
 import torch
 from conftest import SMOKE_GRIDS, own_data
 
-from taskhead.experiments import adaptation, inputs, kinds, table
+from taskhead.experiments import inputs, kinds, network_runs, table
 from taskhead.experiments.plan import make_plan
 from taskhead.experiments.provenance import load_provenance
-from taskhead.experiments.results import compute, load_or_compute, recorded
+from taskhead.experiments.results import compute_study, load_or_compute, load_recorded
 from taskhead.experiments.studies import load_study
 from taskhead.method.adaptation import measure
 from taskhead.method.features import extract_features
@@ -82,7 +82,9 @@ def test_every_run_of_the_plan_is_done_and_has_its_measures(
 def test_second_call_computes_nothing(results: Path, forbid_computing, study: str, setting: str):
     path = table.table_path(results, study, setting)
     before = path.read_bytes(), path.with_suffix(".json").read_bytes()
-    again = compute(study, setting=setting, preset="smoke", results=results, **own_data(setting))
+    again = compute_study(
+        study, setting=setting, preset="smoke", results=results, **own_data(setting)
+    )
     pd.testing.assert_frame_equal(again, load(results, study, setting))
     assert (path.read_bytes(), path.with_suffix(".json").read_bytes()) == before
 
@@ -100,7 +102,7 @@ def test_resumed_table_is_the_uninterrupted_one(
     kept = sum(len(rows) for run, rows in table.read(path, kind.run).items() if run in first)
     path.write_text("".join(lines[: 1 + kept]))
     grid = {"setting": setting, "preset": "smoke", "results": results, "device": "cpu"}
-    returned = compute(study, workers=1, **grid, **own_data(setting))
+    returned = compute_study(study, workers=1, **grid, **own_data(setting))
     whole = without_time(load(smoke_results, study, setting))
     for ours in (returned, load(results, study, setting)):
         pd.testing.assert_frame_equal(without_time(ours), whole, check_exact=True)
@@ -111,13 +113,13 @@ def test_rows_of_a_batch_that_is_cut_agree_to_the_tolerance_of_the_flow(
 ):
     path = table.table_path(results, "toy_linear", "toy")
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:9]))
-    returned = compute("toy_linear", setting="toy", preset="smoke", results=results)
+    returned = compute_study("toy_linear", setting="toy", preset="smoke", results=results)
     whole = without_time(load(smoke_results, "toy_linear", "toy"))
     pd.testing.assert_frame_equal(without_time(returned), whole, rtol=1e-6, atol=1e-7)
 
 
 def test_table_does_not_depend_on_the_number_of_workers(smoke_results: Path, tmp_path: Path):
-    rows = compute("energy_sweep", results=tmp_path, **SWEEP | {"workers": 2})
+    rows = compute_study("energy_sweep", results=tmp_path, **SWEEP | {"workers": 2})
     whole = load(smoke_results, "energy_sweep", "digits")
     pd.testing.assert_frame_equal(without_time(rows), without_time(whole), check_exact=True)
 
@@ -131,7 +133,7 @@ def wrongly_validated(*_: Any) -> Task:
 
 def test_row_of_the_sweep_is_what_the_library_computes_call_by_call(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(inputs, "load_task", wrongly_validated)
-    rows = compute("energy_sweep", results=tmp_path, seeds=[1], **SWEEP)
+    rows = compute_study("energy_sweep", results=tmp_path, seeds=[1], **SWEEP)
     row = rows[rows["tau"] == 16].iloc[0]
     task, backbone = wrongly_validated(), pretrained_backbone("small_convnet")
     (prepared,) = prepare_heads(
@@ -163,14 +165,14 @@ def test_row_of_the_sweep_is_what_the_library_computes_call_by_call(tmp_path: Pa
 
 
 def test_a_seed_is_probed_once_for_all_lengths(tmp_path: Path, monkeypatch):
-    probed, prepare = [], adaptation.prepare_heads
+    probed, prepare = [], network_runs.prepare_heads
 
     def noting(*args: Any, **options: Any) -> list:
         probed.append(options["seed"])
         return prepare(*args, **options)
 
-    monkeypatch.setattr(adaptation, "prepare_heads", noting)
-    compute("length_search", results=tmp_path, **SWEEP)
+    monkeypatch.setattr(network_runs, "prepare_heads", noting)
+    compute_study("length_search", results=tmp_path, **SWEEP)
     assert probed == [100]
 
 
@@ -212,11 +214,11 @@ def test_recorded_results_are_shown_and_nothing_is_computed(
     rows, path = load_or_compute("energy_sweep", setting="digits", preset="smoke")
     assert path == table.table_path(results, "energy_sweep", "digits")
     assert len(rows) == 6
-    assert recorded("energy_sweep", setting="digits", preset="smoke", ft_lr=0.3) is None
+    assert load_recorded("energy_sweep", setting="digits", preset="smoke", ft_lr=0.3) is None
 
 
 def test_run_that_diverges_in_finetuning_has_no_measures_of_it(tmp_path: Path):
-    rows = compute("energy_sweep", results=tmp_path, seeds=[0], ft_lr=1e20, **SWEEP)
+    rows = compute_study("energy_sweep", results=tmp_path, seeds=[0], ft_lr=1e20, **SWEEP)
     assert set(rows["outcome"]) == {"diverged"}
     assert rows["reason"].str.contains("1e\\+20").all()
     assert measures(rows, AFTER_FINETUNING).isna().all().all()
@@ -224,19 +226,19 @@ def test_run_that_diverges_in_finetuning_has_no_measures_of_it(tmp_path: Path):
 
 
 def test_geometry_of_a_run_that_diverges_is_one_row_that_says_so(tmp_path: Path):
-    rows = compute("feature_geometry", results=tmp_path, ft_lr=1e20, **SWEEP)
+    rows = compute_study("feature_geometry", results=tmp_path, ft_lr=1e20, **SWEEP)
     assert rows["outcome"].tolist() == ["diverged"] * 3
     assert rows["reason"].notna().all()
 
 
 def test_run_that_diverges_in_probing_spares_those_probed_less(tmp_path: Path):
-    rows = compute("energy_sweep", results=tmp_path, seeds=[0], hp_lr=1e38, **SWEEP)
+    rows = compute_study("energy_sweep", results=tmp_path, seeds=[0], hp_lr=1e38, **SWEEP)
     assert rows["outcome"].tolist() == ["done", "diverged", "diverged"]
     assert measures(rows.loc[1:], [*OF_PROBING, *AFTER_FINETUNING]).isna().all().all()
 
 
 def test_probing_that_fits_at_any_price_is_called_collapsed(tmp_path: Path):
-    rows = compute("energy_sweep", results=tmp_path, seeds=[0], hp_lr=1e6, **SWEEP)
+    rows = compute_study("energy_sweep", results=tmp_path, seeds=[0], hp_lr=1e6, **SWEEP)
     assert rows["outcome"].tolist() == ["done", "collapsed", "collapsed"]
     assert measures(rows.loc[1:], AFTER_FINETUNING).isna().all().all()
 
@@ -268,8 +270,8 @@ def test_features_that_mean_nothing_are_not_done(tmp_path: Path, monkeypatch, fe
         result = finetune(*arguments, **options)
         return replace(result, last=torch.nn.Sequential(Features(features), result.last[1]))
 
-    monkeypatch.setattr(adaptation, "finetune", broken)
-    rows = compute("energy_sweep", results=tmp_path, seeds=[0], **SWEEP)
+    monkeypatch.setattr(network_runs, "finetune", broken)
+    rows = compute_study("energy_sweep", results=tmp_path, seeds=[0], **SWEEP)
     assert set(rows["outcome"]) == {outcome}
     assert rows["reason"].notna().all()
     assert measures(rows, AFTER_FINETUNING).isna().all().all()
@@ -282,11 +284,11 @@ def test_run_that_fails_says_why_spares_the_others_and_is_tried_again(tmp_path: 
         return finetune(backbone, head, *arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(adaptation, "finetune", short_of_memory)
-        rows = compute("energy_sweep", results=tmp_path, **SWEEP)
+        patch.setattr(network_runs, "finetune", short_of_memory)
+        rows = compute_study("energy_sweep", results=tmp_path, **SWEEP)
     assert rows["outcome"].tolist() == ["done"] * 3 + ["failed"] * 3
     assert set(rows["reason"].dropna()) == {"OutOfMemoryError: out of memory"}
-    again = compute("energy_sweep", results=tmp_path, **SWEEP)
+    again = compute_study("energy_sweep", results=tmp_path, **SWEEP)
     assert set(again["outcome"]) == {"done"}
     counts = [s["rows"] for s in load_provenance(tmp_path / "energy_sweep" / "digits.csv")]
     assert counts == [6, 3]
@@ -305,7 +307,7 @@ def some_diverged(results: Path) -> Path:
 
 
 def test_diverged_run_is_not_computed_again(some_diverged: Path, forbid_computing):
-    rows = compute("energy_sweep", results=some_diverged, **SWEEP)
+    rows = compute_study("energy_sweep", results=some_diverged, **SWEEP)
     assert rows["outcome"].tolist().count("diverged") == 1
 
 
@@ -325,5 +327,5 @@ def test_rows_of_a_backbone_with_other_weights_are_not_mixed(results: Path):
     rows.iloc[:3].to_csv(path, index=False)
     before = path.read_bytes()
     with pytest.raises(ValueError, match=r"small_convnet.*000000000000"):
-        compute("energy_sweep", results=results, **SWEEP)
+        compute_study("energy_sweep", results=results, **SWEEP)
     assert path.read_bytes() == before

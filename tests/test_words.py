@@ -57,7 +57,8 @@ def test_optimum_is_compared_with_both_ends(curves, chosen: int, said: list[str]
 
 def test_series_without_the_column_are_left_out():
     two = sweep("two").assign(ood_accuracy=0.5)
-    for one in (sweep("one"), sweep("one").assign(ood_accuracy=float("nan"))):
+    partly = two.assign(setting="one", ood_accuracy=two["ood_accuracy"].mask(two["tau"] == 64))
+    for one in (sweep("one"), sweep("one").assign(ood_accuracy=float("nan")), partly):
         said = words.optimum(pd.concat([one, two]), judged_on="ood_accuracy")
         assert re.findall(r"\*\*(\w+):\*\*", said) == ["two"]
     assert words.optimum(sweep("one"), judged_on="ood_accuracy") == ""

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from taskhead.experiments import results, workers
-from taskhead.experiments.memory import forget, remember_last
+from taskhead.experiments.cache import cache_last, clear_cache
 from taskhead.experiments.workers import one_thread, spread
 
 UNITS = list(range(24))
@@ -102,7 +102,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def test_number_of_workers_below_one_is_refused(tmp_path: Path):
     with pytest.raises(ValueError, match=r"workers.* 0"):
-        results.compute(
+        results.compute_study(
             "energy_sweep", setting="digits", preset="smoke", results=tmp_path, workers=0
         )
     assert not list(tmp_path.iterdir())
@@ -118,7 +118,7 @@ def test_threads_are_restored():
 def test_the_last_result_is_remembered_until_other_arguments_come_or_it_is_forgotten():
     made = []
 
-    @remember_last
+    @cache_last
     def make(name: str) -> list:
         made.append(name)
         return [name]
@@ -126,6 +126,6 @@ def test_the_last_result_is_remembered_until_other_arguments_come_or_it_is_forgo
     assert make("a") is make("a")
     make("b")
     make("a")
-    forget()
+    clear_cache()
     make("a")
     assert made == ["a", "b", "a", "a"]

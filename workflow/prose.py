@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks import report
-from taskhead.experiments.results import all_recorded, load_or_compute
+from taskhead.experiments.results import load_all_recorded, load_or_compute
 from taskhead.report import claims, figures, words
 
 BENCHMARK = Path("benchmarks/recorded/cpu.json")
@@ -56,7 +56,7 @@ def draw_figures(results: str | None, preset: str, folder: Path) -> None:
 
 
 def _every_setting() -> pd.DataFrame:
-    recorded = all_recorded("energy_sweep", preset="laptop")
+    recorded = load_all_recorded("energy_sweep", preset="laptop")
     return pd.concat([table for table, _ in recorded.values()], ignore_index=True)
 
 
@@ -67,6 +67,6 @@ def _table(study: str, results: str | None, preset: str) -> pd.DataFrame:
 def _choices(study: str, searched: str) -> str:
     tables = {
         name: claims.smallest_sufficient(table, searched).round(4)
-        for name, (table, _) in all_recorded(study, preset="laptop").items()
+        for name, (table, _) in load_all_recorded(study, preset="laptop").items()
     }
     return "\n\n".join(f"**{name}**\n\n{table.to_markdown()}" for name, table in tables.items())

@@ -62,7 +62,7 @@ def _list_settings(_: argparse.Namespace) -> int:
 def _run_study(arguments: argparse.Namespace) -> int:
     from taskhead.experiments import results, table  # imports PyTorch
 
-    rows = results.compute(
+    rows = results.compute_study(
         arguments.study,
         setting=arguments.setting,
         preset=arguments.preset,

@@ -6,8 +6,8 @@ from itertools import groupby
 
 import torch
 
-from taskhead.experiments.adaptation import trajectory
 from taskhead.experiments.inputs import Found, Inputs, Unit, load
+from taskhead.experiments.network_runs import trajectory
 from taskhead.experiments.run import ProbingRun
 from taskhead.method.adaptation import measure
 from taskhead.method.energy import accuracy, average_initial_energy

@@ -2,7 +2,7 @@
 
 import torch
 
-from taskhead.experiments import adaptation
+from taskhead.experiments import network_runs
 from taskhead.experiments.inputs import Found, Inputs, Unit
 
 
@@ -12,7 +12,7 @@ def compute(inputs: Inputs, unit: Unit) -> Found:
     Both z_0 and z_T are projected on the two main directions (PCA) of z_0. `sample` counts the
     images of the validation split. A run that is not done has one row without an image.
     """
-    done = adaptation.finish(inputs, unit)
+    done = network_runs.finish(inputs, unit)
     row = {"outcome": done.outcome, "reason": done.reason}
     if done.zT is None:
         return [(done.run, [row])]

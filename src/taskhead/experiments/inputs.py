@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from taskhead.experiments.memory import remember_last
+from taskhead.experiments.cache import cache_last
 from taskhead.experiments.run import ProbingRun
 from taskhead.experiments.settings import Setting
 from taskhead.method.features import extract_features, fingerprint
@@ -68,7 +68,7 @@ def load(inputs: Inputs, run: ProbingRun) -> Prerequisites:
     return _load(inputs, run.backbone, draw)
 
 
-@remember_last
+@cache_last
 def _load(inputs: Inputs, name: str, draw: Draw) -> Prerequisites:
     backbone, sha256 = _load_backbone(inputs, name)
     task = load_task(inputs.setting, draw, inputs.folder).to(inputs.device)
@@ -79,7 +79,7 @@ def _load(inputs: Inputs, name: str, draw: Draw) -> Prerequisites:
     return Prerequisites(backbone, sha256, task, z0)
 
 
-@remember_last
+@cache_last
 def _load_backbone(inputs: Inputs, name: str) -> tuple[nn.Module, str]:
     backbone = pretrained_backbone(name, weights=inputs.weights, device=inputs.device)
     return backbone, fingerprint(backbone)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from taskhead.experiments import adaptation, drift, geometry, toy
+from taskhead.experiments import drift, geometry, network_runs, toy
 from taskhead.experiments.inputs import Found, Inputs, Unit
 from taskhead.experiments.run import ProbingRun, Run
 
@@ -24,9 +24,9 @@ class Kind:
 
 
 KINDS = {
-    "adaptation": Kind(Run, adaptation.units, adaptation.compute),
+    "adaptation": Kind(Run, network_runs.units, network_runs.compute),
     "batchnorm_drift": Kind(ProbingRun, drift.units, drift.compute),
-    "feature_geometry": Kind(Run, adaptation.units, geometry.compute),
+    "feature_geometry": Kind(Run, network_runs.units, geometry.compute),
     "toy_linear": Kind(toy.LinearRun, toy.units_of_equal("width"), toy.compute_linear),
     "lazy_limit": Kind(toy.LazyRun, toy.units_of_equal("head_norm"), toy.compute_lazy),
 }

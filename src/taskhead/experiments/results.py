@@ -9,9 +9,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from taskhead.experiments import table
+from taskhead.experiments.cache import clear_cache
 from taskhead.experiments.inputs import Found, Inputs, Unit
 from taskhead.experiments.kinds import Kind
-from taskhead.experiments.memory import forget
 from taskhead.experiments.plan import Plan, choose_device, make_plan
 from taskhead.experiments.provenance import describe_session, load_provenance
 from taskhead.experiments.studies import load_study, settings_of
@@ -21,7 +21,7 @@ from taskhead.tasks.storage import check_writable
 RUNS_FOLDER = Path("runs")
 
 
-def compute(
+def compute_study(
     study: str,
     *,
     setting: str,
@@ -84,28 +84,28 @@ def compute(
         kept = {} if recompute else {run: known[run] for run in plan.runs if run in known}
         _compute(plan, pending, kept, path, preset, workers)
         known = table.read(path, plan.kind.run)
-    return table.frame({run: known[run] for run in plan.runs}, plan.kind.run)
+    return table.as_dataframe({run: known[run] for run in plan.runs}, plan.kind.run)
 
 
-def recorded(
+def load_recorded(
     study: str, *, setting: str, preset: str, **options: Any
 ) -> tuple[pd.DataFrame, Path] | None:
     """Return the preset's recorded rows and their table; None unless they are complete.
 
-    Parameters and errors are those of `compute`. Nothing is computed.
+    Parameters and errors are those of `compute_study`. Nothing is computed.
     """
     plan = make_plan(study, setting=setting, preset=preset, device="cpu", options=options)
     path = table.table_path(table.recorded_folder(), study, setting)
     known = table.read(path, plan.kind.run)
     if any(run not in known for run in plan.runs):
         return None
-    return table.frame({run: known[run] for run in plan.runs}, plan.kind.run), path
+    return table.as_dataframe({run: known[run] for run in plan.runs}, plan.kind.run), path
 
 
-def all_recorded(study: str, *, preset: str) -> dict[str, tuple[pd.DataFrame, Path]]:
+def load_all_recorded(study: str, *, preset: str) -> dict[str, tuple[pd.DataFrame, Path]]:
     """Return the preset's recorded rows and their table for every setting that has them."""
     found = {
-        name: recorded(study, setting=name, preset=preset)
+        name: load_recorded(study, setting=name, preset=preset)
         for name in settings_of(load_study(study))
         if table.table_path(table.recorded_folder(), study, name).exists()
     }
@@ -126,15 +126,15 @@ def load_or_compute(
 
     Without a `results` folder the recorded results that come with the project serve if they are
     complete, and are never changed; else the folder `runs` below the working directory is used.
-    Parameters and errors are those of `compute`.
+    Parameters and errors are those of `compute_study`.
     """
     choose_device(device)
     if results is None and not recompute:
-        found = recorded(study, setting=setting, preset=preset, **options)
+        found = load_recorded(study, setting=setting, preset=preset, **options)
         if found:
             return found
     folder = RUNS_FOLDER if results is None else Path(results)
-    rows = compute(
+    rows = compute_study(
         study,
         setting=setting,
         preset=preset,
@@ -160,7 +160,7 @@ def _compute(
     units = plan.kind.units(pending)
     if device.type != "cpu":
         workers = workers or 1  # runs would queue for one device
-    forget()
+    clear_cache()
     try:
         work = spread(partial(_attempt, plan.kind, plan.inputs), units, workers)
         with tqdm(total=len(pending), desc=path.parent.name + " " + path.stem, unit="run") as bar:
@@ -170,7 +170,7 @@ def _compute(
                 table.append(path, plan.kind.run, rows, session)
                 bar.update(len(rows))
     finally:
-        forget()
+        clear_cache()
 
 
 def _attempt(kind: Kind, inputs: Inputs, unit: Unit) -> Found:

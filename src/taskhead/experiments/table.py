@@ -38,10 +38,10 @@ def load(path: Path, kind: type) -> pd.DataFrame:
 
     `kind` is that of its runs. The errors are those of `read`.
     """
-    return frame(read(path, kind), kind)
+    return as_dataframe(read(path, kind), kind)
 
 
-def frame(rows: Rows, kind: type) -> pd.DataFrame:
+def as_dataframe(rows: Rows, kind: type) -> pd.DataFrame:
     """Return rows by run as a data frame: typed keys, `outcome`, texts, and measures as numbers.
 
     A measure that a row does not have is NaN.

@@ -59,7 +59,7 @@ def measure(z0: Tensor, zT: Tensor) -> Adaptation:
 EXPLODED = 1000.0  # times the pretrained features' root mean square
 
 
-def collapse(z0: Tensor, zT: Tensor) -> str | None:
+def why_collapsed(z0: Tensor, zT: Tensor) -> str | None:
     """Say why features after finetuning mean nothing, or return None if they are sound.
 
     Shapes are those of `measure`. Features mean nothing if they are not finite, equal for all

@@ -1,17 +1,16 @@
 """Pretrained feature extractors z = f(x; B), by name."""
 
 from pathlib import Path
-from urllib.error import URLError
 
 import torch
 from torch import nn
 
 from taskhead.method.checks import check_choice
-from taskhead.models.checkpoints import find_weights, load_checkpoint
+from taskhead.models.checkpoints import download, find_weights, load_checkpoint
 from taskhead.models.pretraining import RECIPES, load_or_pretrain
 from taskhead.models.resnets import CIFAR_DEPTHS, CifarResNet
 from taskhead.models.torchvision import Normalise, torchvision_backbone, torchvision_names
-from taskhead.tasks.storage import check_writable, data_root, one_process
+from taskhead.tasks.storage import data_root
 
 # Normalisation under which the public CIFAR-10 checkpoints were trained.
 CHECKPOINT_MEAN, CHECKPOINT_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -45,22 +44,16 @@ def pretrained_backbone(
     Raises
     ------
     ValueError
-        If the name or the weights are unknown, or a checkpoint is damaged or does not fit; the
+        If the name or the weights are unknown, cannot be downloaded, are damaged or do not fit; the
         message names the file.
     """
-    try:
-        if name in RECIPES:
-            backbone = load_or_pretrain(name, _local_file(name, weights), device)
-        elif name in _CIFAR_RESNETS:
-            backbone = cifar_resnet(_CIFAR_RESNETS[name], weights=_local_file(name, weights))
-        else:
-            check_choice("backbone", name, [*RECIPES, *_CIFAR_RESNETS, *torchvision_names()])
-            backbone = torchvision_backbone(name, weights=weights)
-    except URLError as error:
-        raise ValueError(
-            f"weights of {name} cannot be downloaded ({error.reason}); give a checkpoint file as "
-            f"weights, or put it where the book's page Reproduce says"
-        ) from None
+    if name in RECIPES:
+        backbone = load_or_pretrain(name, _local_file(name, weights), device)
+    elif name in _CIFAR_RESNETS:
+        backbone = cifar_resnet(_CIFAR_RESNETS[name], weights=_local_file(name, weights))
+    else:
+        check_choice("backbone", name, [*RECIPES, *_CIFAR_RESNETS, *torchvision_names()])
+        backbone = torchvision_backbone(name, weights=weights)
     return backbone.to(device).eval()
 
 
@@ -77,23 +70,11 @@ def cifar_resnet(depth: int, *, weights: Path | None = None) -> nn.Sequential:
         If the depth is not 20, 32, 44 or 56, or a local file does not fit.
     """
     network = CifarResNet(depth)
-    file = weights or find_weights(_CIFAR_FILES[depth]) or _download(_CIFAR_FILES[depth])
+    name = _CIFAR_FILES[depth]
+    file = weights or find_weights(name)
+    file = file or download(f"{_CIFAR_ADDRESS}/{name}", data_root() / "weights")
     load_checkpoint(network, file, ignore=("linear.",))
     return nn.Sequential(Normalise(CHECKPOINT_MEAN, CHECKPOINT_STD), network)
-
-
-def _download(file: str) -> Path:
-    folder = data_root() / "weights"
-    with one_process("weights"):
-        check_writable(folder)
-        torch.hub.load_state_dict_from_url(
-            f"{_CIFAR_ADDRESS}/{file}",
-            model_dir=str(folder),
-            map_location="cpu",
-            check_hash=True,
-            weights_only=True,
-        )
-    return folder / file
 
 
 def _local_file(name: str, weights: Path | str | None) -> Path | None:

@@ -2,13 +2,16 @@
 
 import hashlib
 import pickle
+import re
+import sys
 from collections.abc import Mapping
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from taskhead.tasks.storage import data_root
+from taskhead.tasks.storage import check_writable, data_root, one_process
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
@@ -30,7 +33,7 @@ def load_checkpoint(network: nn.Module, path: Path, *, ignore: tuple[str, ...] =
     Raises
     ------
     ValueError
-        If the file is missing, cut off or no state dict, a key is missing, surplus or of another
+        If the file is missing, cut off or of another kind, a key is missing, surplus or of another
         shape, or a parameter is not finite; the message names it.
     """
     if not path.is_file():
@@ -39,13 +42,13 @@ def load_checkpoint(network: nn.Module, path: Path, *, ignore: tuple[str, ...] =
     for name, value in network.state_dict().items():
         if name.endswith("num_batches_tracked"):  # absent in files of PyTorch before 0.4.1, unread
             given.setdefault(name, value)
-    for name, value in given.items():
-        if not bool(value.isfinite().all()):
-            raise ValueError(f"checkpoint {path} holds NaN or infinity in {name}")
     try:
+        for name, value in given.items():
+            if not bool(value.isfinite().all()):
+                raise ValueError(f"checkpoint {path} holds NaN or infinity in {name}")
         network.load_state_dict(given)
-    except RuntimeError as error:
-        reason = " ".join(str(error).partition(":\n")[2].split())
+    except RuntimeError as error:  # also of tensors that are not plain: sparse, quantised, meta
+        reason = " ".join(str(error).rpartition(":\n")[2].split())
         raise ValueError(f"checkpoint {path} does not fit the network: {reason[:400]}") from None
 
 
@@ -53,6 +56,35 @@ def find_weights(name: str) -> Path | None:
     """Return the file `weights/name` below the data folder if it is there."""
     path = data_root() / "weights" / name
     return path if path.is_file() else None
+
+
+def download(address: str, folder: Path) -> Path:
+    """Return the file at a web address, from `folder` or, if it is not there, downloaded to it.
+
+    Its name ends in the first digits of its SHA-256, "NAME-DIGITS.SUFFIX", as published
+    checkpoints do, and is held to them each time.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be downloaded or written, or its content is not what its name says.
+    """
+    path = folder / Path(address).name
+    digits = path.stem.rpartition("-")[2]
+    with one_process("weights"):
+        if not path.is_file():
+            check_writable(folder)
+            print(f"downloading {address}", file=sys.stderr)
+            try:
+                torch.hub.download_url_to_file(address, str(path), hash_prefix=digits)
+            except (OSError, HTTPException, RuntimeError) as error:
+                raise ValueError(
+                    f"{address} cannot be downloaded ({error}); give a checkpoint file as weights, "
+                    "or put it where the book's page Reproduce says"
+                ) from None
+    if not file_sha256(path).startswith(digits):
+        raise ValueError(f"{path} is not the file of {address}; remove it to download it again")
+    return path
 
 
 def weights_label(weights: Path | str | None) -> str | None:
@@ -73,14 +105,16 @@ def _read(path: Path) -> dict[str, Tensor]:
     """Return the state dict in a file, out of its wrapper and without the prefix of all keys."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+    except (pickle.UnpicklingError, RuntimeError, LookupError, OSError, EOFError, ValueError) as e:
+        reason = f"is cut off or no file of tensors that PyTorch saved ({type(e).__name__})"
+        if pickled := re.search(r"GLOBAL (\S+)", str(e)):
+            reason = f"holds a pickled {pickled[1]}, which PyTorch cannot read as tensors alone"
+        elif "TorchScript" in str(e):
+            reason = "is a TorchScript archive"
         raise ValueError(
-            f"checkpoint {path} is no state dict: PyTorch cannot read it as tensors alone; save "
-            "module.state_dict() with torch.save"
+            f"checkpoint {path} {reason}; give a state dict, saved by "
+            "torch.save(network.state_dict(), path)"
         ) from None
-    except (RuntimeError, KeyError, OSError, EOFError, ValueError) as error:
-        kind = type(error).__name__
-        raise ValueError(f"checkpoint {path} is cut off or no file of PyTorch ({kind})") from None
     for wrapper in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]

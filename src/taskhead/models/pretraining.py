@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import platform
 import sys
 import time
 from collections.abc import Callable
@@ -113,14 +114,13 @@ def load_or_pretrain(
         return backbone
     path = checkpoint_path(name)
     with one_process(name):
-        if path.exists() and not _is_sound(path):
-            print(f"{path} is not what was written there; training it anew", file=sys.stderr)
         if not _is_sound(path):
+            if path.exists():
+                print(f"{path} is not what was written there; training it anew", file=sys.stderr)
             size = sum(4 * each.numel() for each in backbone.state_dict().values())
             check_writable(path.parent, 2 * size)
-            print(
-                f"pretraining {name} once: {recipe.source}, {recipe.epochs} epochs", file=sys.stderr
-            )
+            words = f"pretraining {name} once: {recipe.source}, {recipe.epochs} epochs"
+            print(words, file=sys.stderr)
             pretrain(recipe, path, device)
     load_checkpoint(backbone, path)
     return backbone
@@ -161,7 +161,7 @@ def pretrain(recipe: Recipe, path: Path, device: torch.device | str) -> Finetune
         "val_accuracy": result.val_accuracy,
         "test_accuracy": test_accuracy,
         "wall_s": time.perf_counter() - start,
-        "torch": torch.__version__,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "sha256": file_sha256(path),
     }
     write_whole(path.with_suffix(".json"), (json.dumps(note, indent=1) + "\n").encode())
@@ -191,7 +191,7 @@ def _is_sound(path: Path) -> bool:
     try:
         noted = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["sha256"]
         return path.is_file() and noted == file_sha256(path)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 

@@ -8,11 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from taskhead.method.checks import check_choice
-from taskhead.models.checkpoints import find_weights, load_checkpoint
-from taskhead.tasks.storage import check_writable, data_root, one_process
+from taskhead.models.checkpoints import download, find_weights, load_checkpoint
+from taskhead.tasks.storage import data_root
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
+
+# Torchvision transforms their input if it loads weights; in train mode they return auxiliary logits.
+_INCEPTIONS = ("googlenet", "inception_v3")
 
 
 class Normalise(nn.Module):
@@ -61,7 +64,7 @@ def torchvision_backbone(name: str, *, weights: Path | str | None = None) -> nn.
     Raises
     ------
     ValueError
-        If the model or the weights are unknown, or a local file does not fit.
+        If the model or the weights are unknown, cannot be downloaded, are damaged or do not fit.
     """
     from torchvision import models
 
@@ -74,11 +77,12 @@ def torchvision_backbone(name: str, *, weights: Path | str | None = None) -> nn.
         valid = dict.fromkeys(["DEFAULT", *known.__members__, "a local file"])
         check_choice(f"weights of {name}", weights, valid)
     if file:
-        network = models.get_model(name, weights=None)
+        options = {"init_weights": False} if name in _INCEPTIONS else {}
+        network = models.get_model(name, weights=None, **options)
         load_checkpoint(network, file)
     else:
         network = _download_model(name, known[str(weights or "DEFAULT")])
-    if hasattr(network, "aux_logits"):  # GoogLeNet and Inception: further outputs in train mode
+    if name in _INCEPTIONS:
         network.aux_logits = False  # pyright: ignore[reportArgumentType]
         network.transform_input = True  # pyright: ignore[reportArgumentType]
     part = next(p for p in ("fc", "classifier", "head", "heads") if hasattr(network, p))
@@ -91,11 +95,10 @@ def torchvision_backbone(name: str, *, weights: Path | str | None = None) -> nn.
 def _download_model(name: str, weights: "WeightsEnum") -> nn.Module:
     from torchvision import models
 
+    download(weights.url, data_root() / "torch" / "checkpoints")
     before = torch.hub.get_dir()
     torch.hub.set_dir(str(data_root() / "torch"))
     try:
-        with one_process("weights"):
-            check_writable(data_root())
-            return models.get_model(name, weights=weights)
+        return models.get_model(name, weights=weights)
     finally:
         torch.hub.set_dir(before)

@@ -181,13 +181,15 @@ def best_in_between(table: pd.DataFrame, *, judged_on: str = "test_accuracy") ->
 
 
 def accuracy_by_domain(table: pd.DataFrame) -> pd.DataFrame:
-    """Return mean test accuracies by target domain and tau, one column per domain tested on."""
-    tested = done(table)
+    """Return mean test accuracies by target domain and tau, one column per domain tested on.
+
+    Runs of a setting without domains stand under "all images".
+    """
+    tested = done(table).assign(domain=lambda runs: runs["domain"].fillna("all images"))
     others = {c: c.removeprefix(OTHER_DOMAIN) for c in map(str, tested) if OTHER_DOMAIN in c}
     tested = tested[["domain", "tau", "aie", "test_accuracy", *others]].rename(columns=others)
-    for domain in tested["domain"].dropna().unique():
-        own = tested["domain"] == domain
-        tested.loc[own, domain] = tested.loc[own, "test_accuracy"]
+    for domain, accuracies in tested.groupby("domain")["test_accuracy"]:
+        tested.loc[accuracies.index, domain] = accuracies
     return tested.drop(columns="test_accuracy").groupby(["domain", "tau"], sort=False).mean()
 
 

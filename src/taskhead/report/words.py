@@ -84,11 +84,14 @@ def trends(table: pd.DataFrame) -> str:
 
 
 def optimum(table: pd.DataFrame, *, judged_on: str = "test_accuracy") -> str:
-    """Say of every series how the probing time chosen on validation compares with both ends."""
+    """Say of every series how the probing time chosen on validation compares with both ends.
+
+    Series in which a run that is done lacks the column `judged_on` are left out.
+    """
     return "\n".join(
         f"- **{name}:** {comparison(claims.best_in_between(runs, judged_on=judged_on))}"
         for name, runs in claims.by_series(table).items()
-        if judged_on in runs and runs[judged_on].notna().any()
+        if judged_on in runs and claims.done(runs)[judged_on].notna().all()
     )
 
 

@@ -1,90 +1,18 @@
 """Network runs: probe a head, finetune from it, and measure how the features adapted."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 
-from torch import Tensor
-
-from taskhead.experiments.inputs import Found, Inputs, Prerequisites, Row, Unit, load
-from taskhead.experiments.memory import remember_last
+from taskhead.experiments.cache import cache_last
+from taskhead.experiments.inputs import Found, Inputs, Unit, load
+from taskhead.experiments.measures import MEASURES, Finished
 from taskhead.experiments.run import ProbingRun, Run, field_names, make_run
-from taskhead.method.adaptation import collapse, measure
+from taskhead.method.adaptation import why_collapsed
 from taskhead.method.features import extract_features
-from taskhead.method.finetuning import FinetuneResult, evaluate, finetune
+from taskhead.method.finetuning import finetune
 from taskhead.method.preparation import HeadPreparation, Prepared, prepare_heads
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a run came to.
-
-    `result` and `zT`, the features (N, h) of the validation images after the last epoch, are None
-    where finetuning was not reached or did not end well. `began` is when finetuning did, on the
-    clock of `time.perf_counter`.
-    """
-
-    run: Run
-    start: Prerequisites
-    prepared: Prepared
-    result: FinetuneResult | None = None
-    zT: Tensor | None = None
-    outcome: str = "done"
-    reason: str | None = None
-    began: float | None = None
-
-
-def measure_probing(done: Finished) -> Row:
-    """Measure the prepared head on the training images, and its accuracy in validation."""
-    head = done.prepared
-    if head.outcome == "diverged":
-        return {}
-    return {
-        "aie": head.aie,
-        "last_layer_norm": head.last_layer_norm,
-        "probe_train_accuracy": head.train_accuracy,
-        "probe_train_loss": head.train_loss,
-        "probe_val_accuracy": head.val_accuracy,
-    }
-
-
-def measure_adaptation(done: Finished) -> Row:
-    """Compare z_0 of the pretrained backbone with z_T after the last epoch, in validation."""
-    return vars(measure(done.start.z0, done.zT)) if done.zT is not None else {}
-
-
-def measure_accuracy(done: Finished) -> Row:
-    """Evaluate the epoch that validation chose."""
-    if done.result is None:
-        return {}
-    accuracy, loss = evaluate(done.result.best, done.start.task.test)
-    return {
-        "val_accuracy": done.result.val_accuracy,
-        "test_accuracy": accuracy,
-        "test_loss": loss,
-    }
-
-
-def measure_other_domains(done: Finished) -> Row:
-    """Evaluate the same epoch on each domain that it was not trained on, and take their mean."""
-    others = done.start.task.ood
-    if done.result is None or not others:
-        return {}
-    tested = {name: evaluate(done.result.best, others[name])[0] for name in others}
-    return {
-        "ood_accuracy": sum(tested.values()) / len(tested),
-        **{f"test_accuracy on {name}": accuracy for name, accuracy in tested.items()},
-    }
-
-
-# Each takes a finished run and returns columns of its row; they are floats, in this order.
-MEASURES: list[Callable[[Finished], Row]] = [
-    measure_probing,
-    measure_adaptation,
-    measure_accuracy,
-    measure_other_domains,
-]
 
 
 def units(runs: Sequence[Run]) -> list[Unit]:
@@ -146,13 +74,13 @@ def finish(inputs: Inputs, unit: Unit) -> Finished:
     except FloatingPointError as error:
         return replace(done, outcome="diverged", reason=str(error))
     zT = extract_features(result.last[0], task.val.images)
-    if reason := collapse(start.z0, zT):
+    if reason := why_collapsed(start.z0, zT):
         outcome = "collapsed" if bool(zT.isfinite().all()) else "diverged"
         return replace(done, outcome=outcome, reason=reason)
     return replace(done, result=result, zT=zT)
 
 
-@remember_last
+@cache_last
 def _prepare(inputs: Inputs, run: ProbingRun, taus: tuple[int, ...]) -> dict[int, Prepared]:
     start = load(inputs, run)
     preparations = [

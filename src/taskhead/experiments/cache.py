@@ -9,7 +9,7 @@ T = TypeVar("T")
 _remembered: dict[Callable, tuple[tuple, Any]] = {}
 
 
-def remember_last(function: Callable[P, T]) -> Callable[P, T]:
+def cache_last(function: Callable[P, T]) -> Callable[P, T]:
     """Let a function return the result of its last call again if the arguments are equal."""
 
     @wraps(function)
@@ -23,6 +23,6 @@ def remember_last(function: Callable[P, T]) -> Callable[P, T]:
     return remembering
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Forget all results."""
     _remembered.clear()
