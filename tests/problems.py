@@ -9,6 +9,16 @@ from torch import Tensor, nn
 from taskhead.method.probing import probe_heads
 
 
+SESSION = {
+    "id": "a",
+    "preset": "smoke",
+    "started": "2000-01-01",
+    "taskhead": "0",
+    "device": "none",
+    "libraries": {},
+}
+
+
 def problem(seed: int, *, n: int, d: int, h: int) -> tuple[np.ndarray, ...]:
     """Return X (n, d) with orthonormal rows or columns, y of +1 and -1, B_0 (h, d) and v_0 (h,)."""
     rng = np.random.default_rng(seed)

@@ -173,10 +173,12 @@ def test_folder_that_cannot_take_files_is_named_and_not_made(tmp_path: Path, mon
     assert not list(tmp_path.iterdir())
 
 
-def test_file_in_the_way_of_a_folder_is_named(tmp_path: Path):
+def test_folder_that_cannot_be_made_is_named(tmp_path: Path):
     (tmp_path / "file").write_text("notes")
     with pytest.raises(ValueError, match="file"):
         check_writable(tmp_path / "file" / "folder")
+    with pytest.raises(ValueError, match="aaa"):
+        check_writable(tmp_path / ("a" * 300))
     assert (tmp_path / "file").read_text() == "notes"
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,6 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from taskhead.tasks import datasets
 from taskhead.tasks.datasets import load_dataset
 from taskhead.tasks.images import check_memory, draw_per_class, load_image_folder
 
@@ -114,20 +114,55 @@ def test_data_set_is_read_from_its_folder(tree, tmp_path, monkeypatch):
         load_dataset("cifar10", train=False, image_size=8)
 
 
-def test_data_set_is_read_through_torchvision(tmp_path, monkeypatch):
-    class Downloaded:
-        targets = [1, 0, 1, 0]  # noqa: RUF012
-        classes = ["cat", "dog"]  # noqa: RUF012
+class Downloaded:
+    """Stands in for a data set of torchvision: what is not there is got only if asked for."""
 
-        def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-            return Image.new("RGB", (32, 32), (index, 0, 0)), self.targets[index]
+    targets = (1, 0, 1, 0)
+    classes = ("cat", "dog")
 
+    def __init__(self, root: str, part: str, download: bool = False):
+        if not download and not Path(root, "whole").exists():
+            raise RuntimeError("not found")
+        Path(root).mkdir(exist_ok=True)
+        Path(root, "whole").touch()
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        return Image.new("RGB", (32, 32), (index, 0, 0)), self.targets[index]
+
+
+@pytest.fixture
+def stl10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Return a function that reads STL10, of which nothing is there yet, from a data folder."""
     monkeypatch.setenv("TASKHEAD_DATA", str(tmp_path))
-    monkeypatch.setitem(datasets._TORCHVISION, "stl10", lambda root, train: Downloaded())
-    data, classes = load_dataset("stl10", train=True, image_size=32)
+    monkeypatch.setattr("torchvision.datasets.STL10", Downloaded)
+    return lambda: load_dataset("stl10", train=True, image_size=32)
+
+
+def fill_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+
+
+def test_data_set_is_read_through_torchvision(stl10):
+    data, classes = stl10()
     assert classes == ["cat", "dog"]
     assert data.labels.tolist() == [1, 0, 1, 0]
     assert data.images[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+
+
+def test_data_set_is_not_downloaded_where_it_cannot_be_kept(stl10, tmp_path, monkeypatch):
+    fill_disk(monkeypatch)
+    with pytest.raises(ValueError, match=str(tmp_path)):
+        stl10()
+    assert not (tmp_path / "torchvision").exists()
+
+
+def test_data_set_that_is_there_needs_no_room(stl10, monkeypatch):
+    stl10()
+    fill_disk(monkeypatch)
+    assert len(stl10()[0]) == 4
 
 
 def test_unknown_data_set_lists_the_valid_ones():
@@ -168,8 +203,24 @@ def long_text(path: Path) -> None:
     Image.new("RGB", (8, 8)).save(path, pnginfo=info)
 
 
+def odd_exif(path: Path) -> None:
+    """Write a photograph that is to be turned, and whose width is said to be a text."""
+    entries = struct.pack(">HHIHH", 274, 3, 1, 3, 0) + struct.pack(">HHI4s", 256, 2, 4, b"abc")
+    exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 2) + entries + bytes(4)
+    Image.new("RGB", (8, 8)).save(path, format="JPEG", exif=exif)
+
+
 @pytest.mark.parametrize(
-    "make", [pipe, bomb, long_text, lambda path: path.symlink_to("nowhere.png")]
+    "make",
+    [
+        pipe,
+        bomb,
+        long_text,
+        odd_exif,
+        Path.mkdir,
+        lambda path: path.symlink_to("nowhere.png"),
+        lambda path: path.symlink_to(path),
+    ],
 )
 def test_what_cannot_be_read_is_named_and_never_waited_for(tree: Path, make):
     make(tree / "blue" / "odd.png")

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import SMOKE_GRIDS, own_data
+from problems import SESSION
 
 from taskhead.experiments import inputs, kinds, network_runs, table
 from taskhead.experiments.plan import make_plan
@@ -183,7 +184,7 @@ def test_knobs_of_the_preparation_are_columns_and_act(tmp_path: Path):
     )
     for unit in plan.kind.units(plan.runs):
         rows = dict(plan.kind.compute(plan.inputs, unit))
-        table.append(tmp_path / "t.csv", plan.kind.run, rows, {"id": "a", "preset": "smoke"})
+        table.append(tmp_path / "t.csv", plan.kind.run, rows, SESSION)
     rows = table.load(tmp_path / "t.csv", plan.kind.run)
     assert set(rows["hidden"]) == {"", "8"} or set(rows["hidden"].fillna("")) == {"", "8"}
     smoothed = rows[rows["eps"] == 0.3]["aie"]

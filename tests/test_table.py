@@ -12,13 +12,13 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from problems import SESSION
 
 from taskhead.experiments import table
 from taskhead.experiments.provenance import describe_session, load_provenance
 from taskhead.experiments.run import Run
 from taskhead.experiments.toy import LazyRun
 
-SESSION = {"id": "a", "preset": "smoke", "started": "2000-01-01", "libraries": {}}
 DONE = {"outcome": "done", "reason": None}
 HEADER = "setting,preset,head_norm,energy,seed,outcome,reason,value\n"
 ROW = "toy,smoke,2.0,0.5,0,done,,1.0\n"
@@ -209,7 +209,17 @@ DEEP = '{"sessions": ' + "[" * 100_000 + "]" * 100_000 + "}"
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "{}", '{"sessions": 3}', '{"sessions": [3]}', '{"sessions": [{}]}', "[]", DEEP, None],
+    [
+        "",
+        "{",
+        "{}",
+        '{"sessions": 3}',
+        '{"sessions": [3]}',
+        '{"sessions": [{"preset": "smoke", "rows": 1}]}',
+        "[]",
+        DEEP,
+        None,
+    ],
     ids=["empty", "open", "none", "number", "numbers", "bare", "list", "deep", "gone"],
 )
 def test_damaged_provenance_is_named_and_the_table_left(append: Append, content: str | None):
@@ -248,18 +258,22 @@ import sys
 from pathlib import Path
 from taskhead.experiments.table import append
 from taskhead.experiments.toy import LazyRun
+from problems import SESSION
 first = int(sys.argv[2])
 for seed in range(first, first + 15):
     run = LazyRun(setting="toy", preset="smoke", head_norm=1.0, energy=1.0, seed=seed)
     row = {"outcome": "done", "reason": None, "value": seed / 3}
-    append(Path(sys.argv[1]), LazyRun, {run: [row]}, {"id": str(first), "preset": "smoke"})
+    append(Path(sys.argv[1]), LazyRun, {run: [row]}, SESSION | {"id": str(first)})
 """
 
 
 def test_two_writers_lose_nothing(tmp_path: Path):
     path = tmp_path / "study" / "toy.csv"
     writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER, path, str(first)]) for first in (0, 15)
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, path, str(first)], cwd=Path(__file__).parent
+        )
+        for first in (0, 15)
     ]
     assert [writer.wait() for writer in writers] == [0, 0]
     rows = table.load(path, LazyRun)

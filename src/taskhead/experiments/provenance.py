@@ -14,6 +14,7 @@ import torch
 from taskhead.tasks.storage import write_whole
 
 Session = dict[str, Any]
+SAID = {"started", "preset", "taskhead", "device", "libraries", "rows"}  # what captions need
 
 
 def describe_session(preset: str, values: Session, device: torch.device) -> Session:
@@ -51,7 +52,7 @@ def load_provenance(path: Path) -> list[Session]:
         return []
     try:
         sessions = json.loads(file.read_text(encoding="utf-8"))["sessions"]
-        if not all(isinstance(each["rows"], int) and each["preset"] for each in sessions):
+        if not all(SAID <= set(each) and isinstance(each["rows"], int) for each in sessions):
             raise TypeError
         return [dict(session) for session in sessions]
     except (ValueError, KeyError, TypeError, RecursionError):

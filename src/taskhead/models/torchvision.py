@@ -14,7 +14,7 @@ from taskhead.tasks.storage import data_root
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
 
-# Torchvision transforms their input if it loads weights; in train mode they return auxiliary logits.
+# Torchvision transforms their input if it loads weights; in train mode they have further outputs.
 _INCEPTIONS = ("googlenet", "inception_v3")
 
 

@@ -99,9 +99,13 @@ def load_dataset(
 def _download(name: str, root: str, part: bool | str) -> "VisionDataset":
     from torchvision import datasets
 
+    make = getattr(datasets, name)
     with one_process(name):
-        check_writable(data_root())
-        return getattr(datasets, name)(root, part, download=True)
+        try:
+            return make(root, part)  # which a read-only folder may hold
+        except RuntimeError:  # it is not there, or not whole
+            check_writable(data_root())
+            return make(root, part, download=True)
 
 
 def _labels(dataset: "VisionDataset") -> Sequence[int]:

@@ -1,7 +1,9 @@
 """Read trees of images into uint8 tensors: `folder/CLASS/*`, links included, loops refused."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -50,15 +52,14 @@ def load_image_folder(
     classes = [entry.name for entry in class_folders(folder)]
     if len(classes) < 2:
         raise ValueError(f"image folder {folder} has {len(classes)} class folders; need at least 2")
-    files = {name: image_files(folder / name) for name in classes}
-    for name in classes:
-        if not files[name]:
-            raise ValueError(
-                f"class folder {folder / name} holds no image ({' '.join(EXTENSIONS)})"
-            )
-    _check_classes_apart(files)
-    labels = np.repeat(np.arange(len(classes)), [len(files[name]) for name in classes])
-    paths = [path for name in classes for path in files[name]]
+    seen: dict[str, Path] = {}
+    files = {folder / name: image_files(folder / name, seen) for name in classes}
+    for own, paths in files.items():
+        if not paths:
+            raise ValueError(f"class folder {own} holds no image ({' '.join(EXTENSIONS)})")
+    _check_links_of_images(files, seen)
+    labels = np.repeat(np.arange(len(classes)), [len(paths) for paths in files.values()])
+    paths = list(chain(*files.values()))
     chosen = draw_per_class(labels, per_class, seed)
     images = to_tensor([paths[i] for i in chosen], _open, image_size)
     return LabelledImages(images, torch.from_numpy(labels[chosen])), classes
@@ -112,47 +113,55 @@ def check_memory(n_images: int, image_size: int) -> None:
         )
 
 
-def image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path, seen: dict[str, Path] | None = None) -> list[Path]:
     """Return all images below a folder, links followed, hidden files and folders left out.
+
+    `seen` holds the folders searched before by their real paths; those searched now are added.
 
     Raises
     ------
     ValueError
-        If a link leads to a folder that is searched already, as one that holds it.
+        If a folder cannot be read, or a link leads to a folder that holds it or is searched too.
     """
-    return sorted(_walk(folder, {folder.resolve(): folder}))
+    seen = {} if seen is None else seen
+    found = []
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
+        _check_links_of_folder(Path(parent), seen)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = [Path(parent, name) for name in (*folders, *files) if not name.startswith(".")]
+        found += [path for path in paths if path.suffix.lower() in EXTENSIONS]
+    return sorted(found)
 
 
-def _walk(folder: Path, seen: dict[Path, Path]) -> Iterator[Path]:
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        path = Path(entry.path)
-        if entry.name.startswith("."):
-            continue
-        if path.suffix.lower() in EXTENSIONS and not entry.is_dir():
-            yield path
-        elif entry.is_dir():
-            real = path.resolve()
-            if real in seen or (path.is_symlink() and folder.resolve().is_relative_to(real)):
-                raise ValueError(
-                    f"link {path} leads to {seen.get(real, real)}, which is searched already; "
-                    "remove the link"
-                )
-            seen[real] = path
-            yield from _walk(path, seen)
+def _refuse(error: OSError) -> None:
+    raise ValueError(f"folder {error.filename} cannot be read: {error.strerror}") from None
 
 
-def _check_classes_apart(files: dict[str, list[Path]]) -> None:
-    """Raise `ValueError` if links let one image file count in two classes."""
-    owners: dict[Path, tuple[str, Path]] = {}
-    for name, paths in files.items():
-        for path in paths:
-            owner, other = owners.setdefault(path.resolve(), (name, path))
-            if owner != name:
-                link, target = (path, other) if path.resolve() != path else (other, path)
-                raise ValueError(
-                    f"{link} and {target} are one file through a link, in classes {owner} and "
-                    f"{name}; remove the link"
-                )
+def _check_links_of_folder(folder: Path, seen: dict[str, Path]) -> None:
+    real = os.path.realpath(folder)
+    other = seen.setdefault(real, folder)
+    loop = folder.is_symlink() and Path(os.path.realpath(folder.parent)).is_relative_to(real)
+    if loop or other != folder:
+        links = [p for path in (folder, other) for p in (path, *path.parents) if p.is_symlink()]
+        link = max(links, key=lambda each: len(each.parts))
+        raise ValueError(
+            f"link {link} leads to {os.path.realpath(link)}, whose images count already; "
+            "remove the link"
+        )
+
+
+def _check_links_of_images(files: dict[Path, list[Path]], seen: dict[str, Path]) -> None:
+    """Raise `ValueError` if an image of a class folder is a link to one in another of them."""
+    real = cache(os.path.realpath)
+    for own, paths in files.items():
+        for link in (path for path in paths if path.is_symlink()):
+            for target in (link.parent / os.readlink(link), Path(os.path.realpath(link))):
+                holder = seen.get(real(target.parent))
+                if holder and not holder.is_relative_to(own):
+                    raise ValueError(
+                        f"link {link} leads to {holder / target.name}, an image of another class; "
+                        "remove the link"
+                    )
 
 
 def _open(path: Path) -> Image.Image:
@@ -163,7 +172,7 @@ def _open(path: Path) -> Image.Image:
             if image.mode.startswith(("I", "F")):
                 raise ValueError(f"it has {image.mode} pixels; convert it to 8 bits")
             return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError) as error:
+    except Exception as error:  # a damaged file raises whatever its decoder stumbles over
         raise ValueError(f"image {path} cannot be read: {error}; repair or remove it") from None
 
 

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -46,20 +46,21 @@ def check_writable(folder: Path, needed_bytes: int = 0) -> None:
     A small file is written and removed, as permissions say nothing of a full or read-only disk.
     Nothing is left behind if that fails.
     """
-    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    missing = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(folder).free
-        if free < needed_bytes:
-            raise OSError(f"{free:,} bytes free of {needed_bytes:,} needed")
+        free, needed = shutil.disk_usage(folder).free, max(needed_bytes, _PROBE_BYTES)
+        if free < needed:
+            raise OSError(f"{free:,} bytes free of {needed:,} needed")
         write_whole(folder / f".probe-{os.getpid()}", bytes(_PROBE_BYTES)).unlink()
     except OSError as error:
         for each in missing:
-            if each.exists():
+            with suppress(OSError):  # it was not made, or others use it by now
                 each.rmdir()
         reason = error.strerror or error
         raise ValueError(
-            f"folder {folder} cannot be written to ({reason}); free some space or give another"
+            f"folder {folder} cannot be written to ({reason}); "
+            "make it writable with enough space, or give another"
         ) from None
 
 
