@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from taskhead.method.probing import probe_heads
 
-
 SESSION = {
     "id": "a",
     "preset": "smoke",

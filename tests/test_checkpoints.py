@@ -31,6 +31,13 @@ def test_wrapped_and_prefixed_files_load(state, tmp_path, wrap, prefix):
     assert torch.equal(network.weight, state["weight"])
 
 
+def test_files_from_before_batches_were_counted_load(tmp_path):
+    state = dict(nn.BatchNorm1d(3).state_dict())
+    del state["num_batches_tracked"]
+    torch.save(state, tmp_path / "a.pt")
+    load_checkpoint(nn.BatchNorm1d(3), tmp_path / "a.pt")
+
+
 def test_ignored_prefixes_may_be_there(state, tmp_path):
     torch.save({**state, "fc.weight": torch.ones(1)}, tmp_path / "a.pt")
     load_checkpoint(nn.Linear(3, 2), tmp_path / "a.pt", ignore=("fc.",))
@@ -44,6 +51,7 @@ def test_ignored_prefixes_may_be_there(state, tmp_path):
         (lambda s: {**s, "bias": torch.ones(5)}, "bias"),
         (lambda s: {**s, "bias": s["bias"] * torch.nan}, "bias"),
         (lambda s: {**s, "epoch": 3}, "state dict"),
+        (lambda s: {**s, 3: torch.ones(1)}, "state dict"),
         (lambda s: torch.ones(3), "state dict"),
     ],
 )

@@ -52,7 +52,7 @@ def load_provenance(path: Path) -> list[Session]:
         return []
     try:
         sessions = json.loads(file.read_text(encoding="utf-8"))["sessions"]
-        if not all(SAID <= set(each) and isinstance(each["rows"], int) for each in sessions):
+        if not all(set(each) >= SAID and isinstance(each["rows"], int) for each in sessions):
             raise TypeError
         return [dict(session) for session in sessions]
     except (ValueError, KeyError, TypeError, RecursionError):

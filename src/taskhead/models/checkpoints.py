@@ -4,12 +4,13 @@ import hashlib
 import pickle
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from http.client import HTTPException
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from taskhead.tasks.storage import check_writable, data_root, one_process
 
@@ -38,18 +39,17 @@ def load_checkpoint(network: nn.Module, path: Path, *, ignore: tuple[str, ...] =
     """
     if not path.is_file():
         raise ValueError(f"checkpoint {path} does not exist")
-    given = {k: v for k, v in _read(path).items() if not k.startswith(ignore)}
-    for name, value in network.state_dict().items():
-        if name.endswith("num_batches_tracked"):  # absent in files of PyTorch before 0.4.1, unread
-            given.setdefault(name, value)
+    given = _read(path)
+    for name in [name for name in given if name.startswith(ignore)]:
+        del given[name]
     try:
-        for name, value in given.items():
-            if not bool(value.isfinite().all()):
-                raise ValueError(f"checkpoint {path} holds NaN or infinity in {name}")
+        wrong = [name for name, value in given.items() if not bool(value.isfinite().all())]
         network.load_state_dict(given)
-    except RuntimeError as error:  # also of tensors that are not plain: sparse, quantised, meta
+    except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).rpartition(":\n")[2].split())
         raise ValueError(f"checkpoint {path} does not fit the network: {reason[:400]}") from None
+    if wrong:
+        raise ValueError(f"checkpoint {path} holds NaN or infinity in {wrong[0]}")
 
 
 def find_weights(name: str) -> Path | None:
@@ -101,8 +101,11 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    """Return the state dict in a file, out of its wrapper and without the prefix of all keys."""
+def _read(path: Path) -> MutableMapping[str, Tensor]:
+    """Return the state dict in a file, out of its wrapper and without the prefix of all keys.
+
+    It stays the object that was saved, as that carries the versions of its modules.
+    """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, LookupError, OSError, EOFError, ValueError) as e:
@@ -118,9 +121,10 @@ def _read(path: Path) -> dict[str, Tensor]:
     for wrapper in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
-    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
+    if not isinstance(content, MutableMapping) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()
+    ):
         raise ValueError(f"checkpoint {path} holds no state dict of tensors")
-    names = [str(name) for name in content]
-    if all(name.startswith("module.") for name in names):
-        names = [name.removeprefix("module.") for name in names]
-    return dict(zip(names, content.values(), strict=True))
+    if all(name.startswith("module.") for name in content):
+        consume_prefix_in_state_dict_if_present(content, "module.")
+    return content
