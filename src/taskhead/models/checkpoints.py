@@ -4,7 +4,7 @@ import hashlib
 import pickle
 import re
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
 
@@ -101,7 +101,7 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read(path: Path) -> MutableMapping[str, Tensor]:
+def _read(path: Path) -> dict[str, Tensor]:
     """Return the state dict in a file, out of its wrapper and without the prefix of all keys.
 
     It stays the object that was saved, as that carries the versions of its modules.
@@ -121,7 +121,7 @@ def _read(path: Path) -> MutableMapping[str, Tensor]:
     for wrapper in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
-    if not isinstance(content, MutableMapping) or not all(
+    if not isinstance(content, dict) or not all(
         isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()
     ):
         raise ValueError(f"checkpoint {path} holds no state dict of tensors")
