@@ -1,6 +1,5 @@
 """Tasks: splits that share no image, domains to test on, and trees that do not fit named."""
 
-import re
 import shutil
 from itertools import chain, combinations
 from pathlib import Path
@@ -290,75 +289,3 @@ def test_label_of_a_folder_holds_no_path(plain: Path, tmp_path: Path, monkeypatc
     assert label == folder_label(plain) == folder_label(moved)
     assert label.startswith("plain-")
     assert "/" not in label
-
-
-@pytest.mark.parametrize(
-    ("link", "target"),
-    [
-        ("dog/loop", ""),
-        ("dog/loop", ".."),
-        ("dog/loop", "dog"),
-        ("dog/deep/loop", "dog/deep"),
-        ("dog/more", "cat"),
-        ("dog/more", "elk"),
-        ("fox", "dog"),
-        ("ant", "dog/deep"),
-        ("ant", ".."),
-    ],
-)
-def test_link_to_a_folder_of_the_tree_is_refused_by_name(plain: Path, link: str, target: str):
-    (plain / "dog" / "deep").mkdir()
-    shutil.copy(plain / "dog" / "0.png", plain / "dog" / "deep" / "more.png")
-    (plain / link).symlink_to(plain / target)
-    named = f"{re.escape(str(plain / link))} .*{re.escape(str((plain / target).resolve()))}"
-    for use in (lambda: load_image_folder(plain, image_size=16), lambda: folder_label(plain)):
-        with pytest.raises(ValueError, match=named):
-            use()
-
-
-def test_folder_outside_that_leads_back_into_the_tree_is_refused_by_name(
-    plain: Path, tmp_path: Path
-):
-    outside = write_tree(tmp_path / "outside", per_class=1) / "cat"
-    (outside / "back").symlink_to(plain)
-    (plain / "fox").symlink_to(outside)
-    for use in (lambda: load_image_folder(plain, image_size=16), lambda: folder_label(plain)):
-        with pytest.raises(ValueError, match=re.escape(str(plain / "fox" / "back"))):
-            use()
-
-
-def test_link_to_an_image_of_another_class_is_refused_by_name(plain: Path, tmp_path: Path):
-    elsewhere = (plain / "cat" / "1.png").rename(tmp_path / "1.png")
-    (plain / "cat" / "1.png").symlink_to(elsewhere)
-    for image in ("0.png", "1.png"):
-        link = plain / "dog" / "link.png"
-        link.symlink_to(plain / "cat" / image)
-        named = f"{re.escape(str(link))} .*{re.escape(str(plain / 'cat' / image))}"
-        with pytest.raises(ValueError, match=named):
-            folder_task(plain, DRAW)
-        link.unlink()
-
-
-def test_links_to_one_image_elsewhere_are_followed_in_every_class(plain: Path, tmp_path: Path):
-    shutil.copy(plain / "dog" / "0.png", tmp_path / "both.png")
-    for name in ("cat", "dog"):
-        (plain / name / "both.png").symlink_to(tmp_path / "both.png")
-    counts = torch.bincount(load_image_folder(plain, image_size=16)[0].labels)
-    assert counts.tolist() == [8, 8, 7]
-
-
-def test_links_that_lead_nowhere_and_are_no_images_are_passed_over(plain: Path):
-    before = folder_label(plain)
-    (plain / "dog" / "notes").symlink_to("notes")
-    assert folder_label(plain) == before
-    assert len(load_image_folder(plain, image_size=16)[0]) == 21
-
-
-def test_links_to_images_and_classes_elsewhere_are_followed(plain: Path, tmp_path: Path):
-    linked = tmp_path / "linked"
-    for name in CLASS_COLOURS:
-        (linked / name).mkdir(parents=True)
-        for image in (plain / name).iterdir():
-            (linked / name / image.name).symlink_to(image)
-    ours, theirs = (load_image_folder(folder, image_size=16)[0] for folder in (linked, plain))
-    assert torch.equal(ours.images, theirs.images)
