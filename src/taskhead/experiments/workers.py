@@ -17,6 +17,7 @@ from loky.process_executor import TerminatedWorkerError
 from threadpoolctl import threadpool_limits
 
 Compute = Callable[[Any], Any]
+WORTH = 4  # units for which it is worth to start a process
 PATIENCE_S = 2.0  # within this time small studies are done, and no helper is started
 PROCESS_BYTES = 2**30  # about what a process takes with images of 96 pixels
 # With these, glibc keeps freed memory: finetuning asks for the same sizes in every step.
@@ -38,7 +39,7 @@ def spread(compute: Compute, units: Sequence[Any], workers: int | None) -> Itera
         In the order in which neighbours share most of their preparation.
     workers
         Number of processes, at least 1. None takes one for each core, but no more than there is
-        free memory for, and waits a moment before it starts them.
+        free memory or work for, and waits a moment before it starts them.
 
     Raises
     ------
@@ -46,7 +47,8 @@ def spread(compute: Compute, units: Sequence[Any], workers: int | None) -> Itera
         If a helper was killed. What `compute` raises is raised here, too.
     """
     most = max(1, psutil.virtual_memory().available // PROCESS_BYTES)
-    count = min(workers or min(cpu_count(), most), len(units))
+    default = max(1, min(cpu_count(), most, len(units) // WORTH))
+    count = min(workers or default, len(units))
     left, stop = deque(units), Event()
     with ThreadPoolExecutor(1) as thread:
         patience = 0.0 if workers else PATIENCE_S
