@@ -1,7 +1,6 @@
 """Images and labels: real digits, seeded splits without overlap, and batches that visit all."""
 
 from itertools import chain
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +9,6 @@ from hypothesis import strategies as st
 
 from taskhead.method.batches import LabelledImages, forward_batches, shuffled_batches
 from taskhead.tasks.datasets import load_digits
-from taskhead.tasks.storage import check_writable, data_root, one_process, write_whole
 from taskhead.tasks.task import Draw, Task, split
 
 SIZES = {"image_size": 8, "train_per_class": 2, "val_per_class": 3}
@@ -116,13 +114,6 @@ def test_moving_a_task_moves_all_its_data():
         assert torch.equal(part.images, same.images)
 
 
-def test_data_root_is_the_one_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setenv("TASKHEAD_DATA", str(tmp_path))
-    assert data_root() == tmp_path
-    monkeypatch.delenv("TASKHEAD_DATA")
-    assert data_root().name == "taskhead"
-
-
 def test_images_and_labels_must_agree_in_number():
     with pytest.raises(ValueError, match="3 images but 2 labels"):
         LabelledImages(torch.zeros(3, 1, 8, 8), torch.zeros(2, dtype=torch.int64))
@@ -153,47 +144,3 @@ def test_last_batch_of_one_is_merged_where_asked():
         for n in (1, 5, 9, 10)
     ]
     assert sizes == [[1], [5], [4, 5], [4, 4, 2]]
-
-
-def test_folder_that_can_be_written_to_is_made_and_left_empty(tmp_path: Path):
-    check_writable(tmp_path / "new" / "folder")
-    assert not list((tmp_path / "new" / "folder").iterdir())
-
-
-@pytest.mark.parametrize("needed", [0, 2**80], ids=["full disk", "too little space"])
-def test_folder_that_cannot_take_files_is_named_and_not_made(tmp_path: Path, monkeypatch, needed):
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    if not needed:
-        monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(ValueError, match="new") as caught:
-        check_writable(tmp_path / "new" / "folder", needed)
-    assert str(tmp_path / "new" / "folder") in str(caught.value)
-    assert not list(tmp_path.iterdir())
-
-
-def test_folder_that_cannot_be_made_is_named(tmp_path: Path):
-    (tmp_path / "file").write_text("notes")
-    with pytest.raises(ValueError, match="file"):
-        check_writable(tmp_path / "file" / "folder")
-    with pytest.raises(ValueError, match="aaa"):
-        check_writable(tmp_path / ("a" * 300))
-    assert (tmp_path / "file").read_text() == "notes"
-
-
-def test_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch):
-    path = tmp_path / "a.txt"
-    write_whole(path, b"old")
-    with monkeypatch.context() as patch:
-        patch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("full")))
-        with pytest.raises(OSError, match="full"):
-            write_whole(path, b"new")
-    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == {path: b"old"}
-
-
-def test_read_only_data_folder_is_taken_to_be_complete(tmp_path: Path, monkeypatch):
-    monkeypatch.setenv("TASKHEAD_DATA", str(tmp_path))
-    monkeypatch.setattr("os.access", lambda path, mode: False)
-    with one_process("cifar10"):
-        assert not list(tmp_path.iterdir())

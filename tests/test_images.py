@@ -115,54 +115,54 @@ def test_data_set_is_read_from_its_folder(tree, tmp_path, monkeypatch):
 
 
 class Downloaded:
-    """Stands in for a data set of torchvision: what is not there is got only if asked for."""
+    """Stand in for a data set of torchvision, which is there once it was downloaded."""
 
-    targets = (1, 0, 1, 0)
     classes = ("cat", "dog")
 
-    def __init__(self, root: str, part: str, download: bool = False):
-        if not download and not Path(root, "whole").exists():
+    def __init__(self, root: Path, split: str, download: bool):
+        self.labels = [1, 0, 1, 0] if split == "train" else [1, 0]
+        if download:
+            (root / "STL10").mkdir(parents=True)
+        elif not (root / "STL10").exists():
             raise RuntimeError("not found")
-        Path(root).mkdir(exist_ok=True)
-        Path(root, "whole").touch()
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        return Image.new("RGB", (32, 32), (index, 0, 0)), self.targets[index]
+        return Image.new("RGB", (32, 32), (index, 0, 0)), self.labels[index]
 
 
 @pytest.fixture
-def stl10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Return a function that reads STL10, of which nothing is there yet, from a data folder."""
+def stl10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder that torchvision fills."""
     monkeypatch.setenv("TASKHEAD_DATA", str(tmp_path))
     monkeypatch.setattr("torchvision.datasets.STL10", Downloaded)
-    return lambda: load_dataset("stl10", train=True, image_size=32)
+    return tmp_path / "torchvision" / "STL10"
 
 
-def fill_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-
-
-def test_data_set_is_read_through_torchvision(stl10):
-    data, classes = stl10()
-    assert classes == ["cat", "dog"]
-    assert data.labels.tolist() == [1, 0, 1, 0]
-    assert data.images[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+def test_data_set_is_downloaded_once_and_read_through_torchvision(stl10, monkeypatch):
+    free = shutil.disk_usage(stl10.parents[1])._replace(free=10**11)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: free)
+    for _ in range(2):
+        data, classes = load_dataset("stl10", train=True, image_size=32)
+        assert classes == ["cat", "dog"]
+        assert data.labels.tolist() == [1, 0, 1, 0]
+        assert data.images[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+    assert load_dataset("stl10", train=False, image_size=32)[0].labels.tolist() == [1, 0]
 
 
-def test_data_set_is_not_downloaded_where_it_cannot_be_kept(stl10, tmp_path, monkeypatch):
-    fill_disk(monkeypatch)
-    with pytest.raises(ValueError, match=str(tmp_path)):
-        stl10()
-    assert not (tmp_path / "torchvision").exists()
+def test_complete_data_set_needs_no_room(stl10, monkeypatch):
+    stl10.mkdir(parents=True)
+    free = shutil.disk_usage(stl10)._replace(free=0)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: free)
+    (stl10.parents[1] / "stl10.lock").mkdir()  # as if read-only: no lock can be written
+    assert len(load_dataset("stl10", train=True, image_size=32)[0]) == 4
 
 
-def test_data_set_that_is_there_needs_no_room(stl10, monkeypatch):
-    stl10()
-    fill_disk(monkeypatch)
-    assert len(stl10()[0]) == 4
+def test_disk_without_room_for_a_data_set_is_seen_before_the_download(stl10, monkeypatch):
+    free = shutil.disk_usage(stl10.parents[1])._replace(free=10**9)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: free)
+    with pytest.raises(ValueError, match=rf"{stl10.parents[1]}.*{10**9:,}"):
+        load_dataset("stl10", train=True, image_size=32)
+    assert not stl10.exists()
 
 
 def test_unknown_data_set_lists_the_valid_ones():
@@ -203,6 +203,14 @@ def long_text(path: Path) -> None:
     Image.new("RGB", (8, 8)).save(path, pnginfo=info)
 
 
+def dangling(path: Path) -> None:
+    path.symlink_to("nowhere.png")
+
+
+def link_to_itself(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
 def odd_exif(path: Path) -> None:
     """Write a photograph that is to be turned, and whose width is said to be a text."""
     entries = struct.pack(">HHIHH", 274, 3, 1, 3, 0) + struct.pack(">HHI4s", 256, 2, 4, b"abc")
@@ -211,16 +219,7 @@ def odd_exif(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "make",
-    [
-        pipe,
-        bomb,
-        long_text,
-        odd_exif,
-        Path.mkdir,
-        lambda path: path.symlink_to("nowhere.png"),
-        lambda path: path.symlink_to(path),
-    ],
+    "make", [pipe, bomb, long_text, odd_exif, dangling, link_to_itself, Path.mkdir]
 )
 def test_what_cannot_be_read_is_named_and_never_waited_for(tree: Path, make):
     make(tree / "blue" / "odd.png")

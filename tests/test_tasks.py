@@ -23,6 +23,10 @@ def draw(seed: int = 0, **changes) -> Draw:
     return Draw(**vars(DRAW) | {"seed": seed} | changes)
 
 
+def read(folder: Path) -> LabelledImages:
+    return load_image_folder(folder, image_size=16)[0]
+
+
 def pixels(data: LabelledImages) -> list[bytes]:
     return [image.numpy().tobytes() for image in data.images]
 
@@ -113,7 +117,7 @@ def test_own_test_split_is_the_same_for_all_seeds(with_test: Path, limit: int):
 
 
 def test_own_test_split_is_never_drawn_from(with_test: Path):
-    own = set(pixels(load_image_folder(with_test / "test", image_size=16)[0]))
+    own = set(pixels(read(with_test / "test")))
     for seed in range(5):
         task = folder_task(with_test, draw(seed, train_per_class=4))
         assert not own & {*pixels(task.train), *pixels(task.val)}
@@ -121,7 +125,7 @@ def test_own_test_split_is_never_drawn_from(with_test: Path):
 
 
 def test_without_a_test_folder_the_seed_splits_test_images_off(plain: Path):
-    whole = load_image_folder(plain, image_size=16)[0]
+    whole = read(plain)
     first, other = (folder_task(plain, draw(seed)) for seed in (0, 1))
     assert sorted(chain(*map(pixels, parts(first)))) == sorted(pixels(whole))
     assert sorted(pixels(first.test)) != sorted(pixels(other.test))
@@ -137,7 +141,7 @@ def test_other_domains_are_tested_on_in_full(with_domains: Path):
     task = folder_task(with_domains, draw(domain="sketch"))
     assert list(task.ood) == ["photo", "wood"]
     for name, data in task.ood.items():
-        domain = load_image_folder(with_domains / name, image_size=16)[0]
+        domain = read(with_domains / name)
         assert torch.equal(data.images, domain.images)
         assert torch.equal(data.labels, domain.labels)
 
@@ -154,7 +158,7 @@ def test_domains_with_splits_of_their_own_are_tested_on_their_test_images(
     for name in ("photo", "sketch"):
         shutil.copytree(with_test, tmp_path / "both" / name)
     task = folder_task(tmp_path / "both", draw(domain="photo"))
-    test = load_image_folder(with_test / "test", image_size=16)[0]
+    test = read(with_test / "test")
     assert torch.equal(task.test.images, test.images)
     assert torch.equal(task.ood["sketch"].images, test.images)
 
@@ -165,12 +169,12 @@ def test_domains_are_the_folders_above_the_classes(plain, with_test, with_domain
 
 
 def test_folders_inside_a_class_are_no_domains(plain: Path):
-    before = load_image_folder(plain, image_size=16)[0]
+    before = read(plain)
     for name in CLASS_COLOURS:
         (plain / name / f"more {name}").mkdir()
         (plain / name / "0.png").rename(plain / name / f"more {name}" / "0.png")
     assert domain_names(plain) == []
-    assert len(load_image_folder(plain, image_size=16)[0]) == len(before)
+    assert len(read(plain)) == len(before)
 
 
 def test_hidden_folders_are_no_classes(plain: Path):
@@ -241,51 +245,3 @@ def test_truncated_image_is_named(with_domains: Path, file: str):
 def test_digits_have_one_size():
     with pytest.raises(ValueError, match="handwritten digits must be 8, got 16"):
         digits_task(DRAW, classes=range(5))
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda folder: (folder / "dog" / "0.png").unlink(),
-        lambda folder: (folder / "dog").rename(folder / "fox"),
-        lambda folder: (folder / "dog" / "0.png").rename(folder / "dog" / "new.png"),
-        lambda folder: (folder / "dog" / "0.png").write_bytes(b"another"),
-        lambda folder: (folder / "dog" / "0.png").write_bytes(
-            bytes(reversed((folder / "dog" / "0.png").read_bytes()))
-        ),
-    ],
-    ids=["removed", "class renamed", "renamed", "replaced", "of the same size"],
-)
-def test_label_of_a_folder_changes_with_its_content(plain: Path, change):
-    before = folder_label(plain)
-    assert folder_label(plain) == before
-    change(plain)
-    assert folder_label(plain) != before
-
-
-def test_label_of_a_folder_follows_links_and_leaves_out_what_is_no_image(
-    plain: Path, tmp_path: Path
-):
-    linked = tmp_path / "linked" / "plain"
-    linked.mkdir(parents=True)
-    for name in CLASS_COLOURS:
-        (linked / name).symlink_to(plain / name)
-    assert folder_label(linked) == folder_label(plain)
-    (plain / ".DS_Store").write_text("")
-    (plain / "dog" / "._0.png").write_text("")
-    assert folder_label(linked) == folder_label(plain)
-    assert folder_task(plain, DRAW).n_classes == 3
-
-
-def test_folder_without_images_has_no_label(tmp_path: Path):
-    with pytest.raises(ValueError, match="holds no images"):
-        folder_label(tmp_path)
-
-
-def test_label_of_a_folder_holds_no_path(plain: Path, tmp_path: Path, monkeypatch):
-    moved = shutil.copytree(plain, tmp_path / "elsewhere" / "plain")
-    monkeypatch.chdir(plain)
-    label = folder_label(Path())
-    assert label == folder_label(plain) == folder_label(moved)
-    assert label.startswith("plain-")
-    assert "/" not in label

@@ -1,6 +1,6 @@
 """Data sets by name: handwritten digits, and those that torchvision downloads."""
 
-from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,19 +8,19 @@ import torch
 
 from taskhead.method.batches import LabelledImages
 from taskhead.method.checks import check_choice
-from taskhead.tasks.images import check_same_classes, draw_per_class, load_image_folder, to_tensor
+from taskhead.tasks.images import draw_per_class, find_images, read_images, to_tensor
 from taskhead.tasks.storage import check_writable, data_root, one_process
 from taskhead.tasks.task import Draw, Task, split
 
 if TYPE_CHECKING:
     from torchvision.datasets import VisionDataset
 
-_TORCHVISION: dict[str, Callable[[str, bool], "VisionDataset"]] = {
-    "cifar10": lambda root, train: _download("CIFAR10", root, train),
-    "cifar100": lambda root, train: _download("CIFAR100", root, train),
-    "stl10": lambda root, train: _download("STL10", root, "train" if train else "test"),
-    "flowers102": lambda root, train: _download("Flowers102", root, "train" if train else "test"),
-    "dtd": lambda root, train: _download("DTD", root, "train" if train else "test"),
+_TORCHVISION = {  # class, names of its splits and of its labels, bytes of archive and images
+    "cifar10": ("CIFAR10", (True, False), "targets", 360_000_000),
+    "cifar100": ("CIFAR100", (True, False), "targets", 360_000_000),
+    "stl10": ("STL10", ("train", "test"), "labels", 5_800_000_000),
+    "flowers102": ("Flowers102", ("train", "test"), "_labels", 700_000_000),
+    "dtd": ("DTD", ("train", "test"), "_labels", 1_300_000_000),
 }
 DATASETS = tuple(_TORCHVISION)
 
@@ -78,38 +78,31 @@ def load_dataset(
     The tree `NAME/train` or `NAME/test` below the data folder serves if it is there; else
     torchvision downloads the original with its checksum.
 
-    Parameters, result and errors are those of `load_image_folder`.
+    Parameters, result and errors are those of `load_image_folder`; no room for a download is a
+    `ValueError` too.
     """
     check_choice("data set", name, DATASETS)
     folder = data_root() / name
     if folder.is_dir():
-        own, other = (
-            folder / split for split in (("train", "test") if train else ("test", "train"))
-        )
-        check_same_classes(own, other)
-        return load_image_folder(own, image_size=image_size, per_class=per_class, seed=seed)
-    dataset = _TORCHVISION[name](str(data_root() / "torchvision"), train)
-    labels = np.asarray(_labels(dataset))
+        parts = ("train", "test") if train else ("test", "train")
+        own, _ = find_images(*(folder / part for part in parts))
+        return read_images(own, image_size=image_size, per_class=per_class, seed=seed), list(own)
+    dataset, labels = _read_or_download(name, train)
     chosen = draw_per_class(labels, per_class, seed)
     images = to_tensor(list(chosen), lambda i: dataset[int(i)][0], image_size)
     classes = getattr(dataset, "classes", [str(label) for label in np.unique(labels)])
     return LabelledImages(images, torch.from_numpy(labels[chosen])), list(classes)
 
 
-def _download(name: str, root: str, part: bool | str) -> "VisionDataset":
+def _read_or_download(name: str, train: bool) -> tuple["VisionDataset", np.ndarray]:
     from torchvision import datasets
 
-    make = getattr(datasets, name)
+    kind, splits, labels, needed_bytes = _TORCHVISION[name]
+    read = partial(getattr(datasets, kind), data_root() / "torchvision", splits[not train])
     with one_process(name):
         try:
-            return make(root, part)  # which a read-only folder may hold
-        except RuntimeError:  # it is not there, or not whole
-            check_writable(data_root())
-            return make(root, part, download=True)
-
-
-def _labels(dataset: "VisionDataset") -> Sequence[int]:
-    for name in ("targets", "labels", "_labels"):
-        if hasattr(dataset, name):
-            return getattr(dataset, name)
-    raise TypeError(f"{type(dataset).__name__} keeps its labels under no known name")
+            dataset = read(download=False)
+        except RuntimeError:  # it is not there
+            check_writable(data_root(), needed_bytes)
+            dataset = read(download=True)
+    return dataset, np.asarray(getattr(dataset, labels))

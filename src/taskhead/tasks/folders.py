@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from taskhead.method.batches import LabelledImages
-from taskhead.tasks.images import check_same_classes, class_folders, image_files, load_image_folder
+from taskhead.tasks.images import class_folders, find_images, image_files, read_images
 from taskhead.tasks.task import Draw, Task, split
 
 
@@ -31,21 +31,16 @@ def folder_task(folder: Path, draw: Draw) -> Task:
     own = folder if draw.domain is None else folder / draw.domain
     train_folder, test_folder = _part(own, "train") or own, _part(own, "test")
     others = {name: folder / name for name in domains if name != draw.domain}
-    tests = {
-        name: _part(other, "test") or _part(other, "train") or other
-        for name, other in others.items()
-    }
-    for tested in [*tests.values(), *([test_folder] if test_folder else [])]:
-        check_same_classes(train_folder, tested)
+    tested = [test_folder] if test_folder else []
+    tested += [_part(o, "test") or _part(o, "train") or o for o in others.values()]
+    pool, *tests = find_images(train_folder, *tested)
     asked = draw.train_per_class + draw.val_per_class
     if test_folder is None:
         asked = asked + draw.test_per_class if draw.test_per_class else None
-    pool, names = load_image_folder(
-        train_folder, image_size=draw.image_size, per_class=asked, seed=draw.seed
-    )
-    test = _read_test(test_folder, draw) if test_folder else None
-    task = split(pool, draw, n_classes=len(names), names=names, test=test)
-    ood = {name: _read_test(tested, draw) for name, tested in tests.items()}
+    data = read_images(pool, image_size=draw.image_size, per_class=asked, seed=draw.seed)
+    test = _read_test(tests.pop(0), draw) if test_folder else None
+    task = split(data, draw, n_classes=len(pool), names=list(pool), test=test)
+    ood = {name: _read_test(files, draw) for name, files in zip(others, tests, strict=True)}
     return replace(task, ood=ood)
 
 
@@ -109,5 +104,5 @@ def _part(folder: Path, name: str) -> Path | None:
     return part if part.is_dir() and class_folders(part) else None
 
 
-def _read_test(folder: Path, draw: Draw) -> LabelledImages:
-    return load_image_folder(folder, image_size=draw.image_size, per_class=draw.test_per_class)[0]
+def _read_test(files: dict[str, list[Path]], draw: Draw) -> LabelledImages:
+    return read_images(files, image_size=draw.image_size, per_class=draw.test_per_class)

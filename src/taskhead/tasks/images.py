@@ -1,9 +1,7 @@
 """Read trees of images into uint8 tensors: `folder/CLASS/*`, links included, loops refused."""
 
 import os
-from collections.abc import Callable, Sequence
-from functools import cache
-from itertools import chain
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,50 +17,50 @@ EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 def load_image_folder(
     folder: Path, *, image_size: int, per_class: int | None = None, seed: int = 0
 ) -> tuple[LabelledImages, list[str]]:
-    """Read the tree `folder/CLASS/*` into memory.
+    """Read the tree `folder/CLASS/*`, and return the names of its classes too.
 
-    Each image is converted to RGB, resized so that its shorter side is `image_size` (bilinear,
-    antialiased), and cropped to the centre square. It takes 3 * image_size^2 bytes.
+    Parameters and errors are those of `find_images` and `read_images`.
+    """
+    (files,) = find_images(folder)
+    return read_images(files, image_size=image_size, per_class=per_class, seed=seed), list(files)
 
-    Parameters
-    ----------
-    folder
-        Holds one folder per class; classes are numbered in alphabetical order.
-    image_size
-        Side of the square in pixels, at least 8.
-    per_class
-        Read at most so many images per class, drawn from `seed`; None reads all.
-    seed
-        Seed of the draw.
 
-    Returns
-    -------
-    LabelledImages, list of str
-        uint8 images (N, 3, S, S) on the CPU with their labels, and the names of the classes.
+def find_images(*trees: Path) -> list[dict[str, list[Path]]]:
+    """Return the image files of each class of trees `CLASS/*`, classes in alphabetical order.
 
     Raises
     ------
     ValueError
-        If the folder does not exist, has fewer than two classes, a class is empty or reached by a
-        link from another one, an image cannot be read (the file is named), or there is not enough
-        memory.
+        If a tree does not exist, its classes are fewer than two or not those of the first tree, one
+        is empty or cannot be read, or a link leads to a folder that holds it or is found otherwise,
+        too, or to an image of another class.
     """
-    if not folder.is_dir():
-        raise ValueError(f"image folder {folder} does not exist; give a folder that holds classes")
-    classes = [entry.name for entry in class_folders(folder)]
-    if len(classes) < 2:
-        raise ValueError(f"image folder {folder} has {len(classes)} class folders; need at least 2")
-    seen: dict[str, Path] = {}
-    files = {folder / name: image_files(folder / name, seen) for name in classes}
-    for own, paths in files.items():
-        if not paths:
-            raise ValueError(f"class folder {own} holds no image ({' '.join(EXTENSIONS)})")
-    _check_links_of_images(files, seen)
-    labels = np.repeat(np.arange(len(classes)), [len(paths) for paths in files.values()])
-    paths = list(chain(*files.values()))
-    chosen = draw_per_class(labels, per_class, seed)
-    images = to_tensor([paths[i] for i in chosen], _open, image_size)
-    return LabelledImages(images, torch.from_numpy(labels[chosen])), classes
+    found: list[dict[str, list[Path]]] = []
+    seen: dict[str, tuple[str, Path | None]] = {}
+    for tree in trees:
+        if not tree.is_dir():
+            raise ValueError(f"image folder {tree} does not exist; give a folder of class folders")
+        classes = {folder.name: folder for folder in class_folders(tree)}
+        if len(classes) < 2:
+            raise ValueError(f"image folder {tree} has {len(classes)} class folders; need 2")
+        if found and classes.keys() != found[0].keys():
+            raise ValueError(
+                f"classes differ: only in {trees[0]}: {sorted(found[0].keys() - classes)}, "
+                f"only in {tree}: {sorted(classes.keys() - found[0])}"
+            )
+        found.append({name: list(_walk(path, name, seen)) for name, path in classes.items()})
+    for tree, files in zip(trees, found, strict=True):
+        for name, paths in files.items():
+            if not paths:
+                raise ValueError(
+                    f"class folder {tree / name} holds no image ({' '.join(EXTENSIONS)})"
+                )
+            for link in filter(Path.is_symlink, paths):
+                for target in (link.parent / os.readlink(link), Path(os.path.realpath(link))):
+                    holder = os.path.realpath(target.parent)
+                    if seen.get(holder, (name, None))[0] != name:
+                        raise _doubled(link, Path(holder, target.name))
+    return found
 
 
 def class_folders(folder: Path) -> list[Path]:
@@ -71,18 +69,83 @@ def class_folders(folder: Path) -> list[Path]:
     return [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
 
 
-def check_same_classes(folder: Path, other: Path) -> None:
-    """Raise `ValueError` unless both folders exist and have class folders of the same names."""
-    names = []
-    for tree in (folder, other):
-        if not tree.is_dir():
-            raise ValueError(f"image folder {tree} does not exist")
-        names.append({entry.name for entry in class_folders(tree)})
-    if names[0] != names[1]:
-        raise ValueError(
-            f"classes differ: only in {folder}: {sorted(names[0] - names[1])}, "
-            f"only in {other}: {sorted(names[1] - names[0])}"
-        )
+def image_files(folder: Path) -> list[Path]:
+    """Return all images below a folder, links followed, hidden files and folders left out.
+
+    Raises
+    ------
+    ValueError
+        If a folder cannot be read, or a link leads to one that holds it or is found otherwise, too.
+    """
+    return list(_walk(folder, "", {}))
+
+
+def _walk(
+    folder: Path, owner: str, seen: dict[str, tuple[str, Path | None]], link: Path | None = None
+) -> Iterator[Path]:
+    """Yield the images below a folder of the class `owner`, reached through `link` if any.
+
+    `seen` holds the class and the link of each folder found so far, by its real path.
+    """
+    real = os.path.realpath(folder)
+    if folder.is_symlink():
+        link = folder
+        if Path(os.path.realpath(folder.parent)).is_relative_to(real):
+            raise _doubled(link)
+    if real in seen:
+        raise _doubled(link or seen[real][1] or folder)
+    seen[real] = owner, link
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise ValueError(f"image folder {folder} cannot be read: {error.strerror}") from None
+    for path in (Path(entry) for entry in entries if not entry.name.startswith(".")):
+        if path.suffix.lower() in EXTENSIONS:
+            yield path
+        elif path.is_dir():
+            yield from _walk(path, owner, seen, link)
+
+
+def _doubled(link: Path, image: Path | None = None) -> ValueError:
+    target = image or os.path.realpath(link)
+    why = "an image of another class" if image else "whose images count already"
+    return ValueError(f"link {link} leads to {target}, {why}; remove the link")
+
+
+def read_images(
+    files: dict[str, list[Path]], *, image_size: int, per_class: int | None = None, seed: int = 0
+) -> LabelledImages:
+    """Read the images of every class into memory.
+
+    Each image is converted to RGB, resized so that its shorter side is `image_size` (bilinear,
+    antialiased), and cropped to the centre square. It takes 3 * image_size^2 bytes.
+
+    Parameters
+    ----------
+    files
+        The image files of each class; classes are numbered in this order.
+    image_size
+        Side S of the square in pixels, at least 8.
+    per_class
+        Read at most so many images per class, drawn from `seed`; None reads all.
+    seed
+        Seed of the draw.
+
+    Returns
+    -------
+    LabelledImages
+        uint8 images (N, 3, S, S) on the CPU with their labels.
+
+    Raises
+    ------
+    ValueError
+        If an image cannot be read (the file is named), or there is not enough memory.
+    """
+    labels = np.repeat(np.arange(len(files)), [len(paths) for paths in files.values()])
+    paths = [path for paths in files.values() for path in paths]
+    chosen = draw_per_class(labels, per_class, seed)
+    images = to_tensor([paths[i] for i in chosen], _open, image_size)
+    return LabelledImages(images, torch.from_numpy(labels[chosen]))
 
 
 def draw_per_class(labels: np.ndarray, per_class: int | None, seed: int) -> np.ndarray:
@@ -113,66 +176,15 @@ def check_memory(n_images: int, image_size: int) -> None:
         )
 
 
-def image_files(folder: Path, seen: dict[str, Path] | None = None) -> list[Path]:
-    """Return all images below a folder, links followed, hidden files and folders left out.
-
-    `seen` holds the folders searched before by their real paths; those searched now are added.
-
-    Raises
-    ------
-    ValueError
-        If a folder cannot be read, or a link leads to a folder that holds it or is searched too.
-    """
-    seen = {} if seen is None else seen
-    found = []
-    for parent, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
-        _check_links_of_folder(Path(parent), seen)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths = [Path(parent, name) for name in (*folders, *files) if not name.startswith(".")]
-        found += [path for path in paths if path.suffix.lower() in EXTENSIONS]
-    return sorted(found)
-
-
-def _refuse(error: OSError) -> None:
-    raise ValueError(f"folder {error.filename} cannot be read: {error.strerror}") from None
-
-
-def _check_links_of_folder(folder: Path, seen: dict[str, Path]) -> None:
-    real = os.path.realpath(folder)
-    other = seen.setdefault(real, folder)
-    loop = folder.is_symlink() and Path(os.path.realpath(folder.parent)).is_relative_to(real)
-    if loop or other != folder:
-        links = [p for path in (folder, other) for p in (path, *path.parents) if p.is_symlink()]
-        link = max(links, key=lambda each: len(each.parts))
-        raise ValueError(
-            f"link {link} leads to {os.path.realpath(link)}, whose images count already; "
-            "remove the link"
-        )
-
-
-def _check_links_of_images(files: dict[Path, list[Path]], seen: dict[str, Path]) -> None:
-    """Raise `ValueError` if an image of a class folder is a link to one in another of them."""
-    real = cache(os.path.realpath)
-    for own, paths in files.items():
-        for link in (path for path in paths if path.is_symlink()):
-            for target in (link.parent / os.readlink(link), Path(os.path.realpath(link))):
-                holder = seen.get(real(target.parent))
-                if holder and not holder.is_relative_to(own):
-                    raise ValueError(
-                        f"link {link} leads to {holder / target.name}, an image of another class; "
-                        "remove the link"
-                    )
-
-
 def _open(path: Path) -> Image.Image:
     try:
-        if not path.is_file():  # a pipe would never end, a dangling link never begin
+        if not path.is_file():  # a pipe would never end
             raise ValueError("it is no file")
         with Image.open(path) as image:
             if image.mode.startswith(("I", "F")):
                 raise ValueError(f"it has {image.mode} pixels; convert it to 8 bits")
             return ImageOps.exif_transpose(image).convert("RGB")
-    except Exception as error:  # a damaged file raises whatever its decoder stumbles over
+    except Exception as error:  # Pillow raises many kinds
         raise ValueError(f"image {path} cannot be read: {error}; repair or remove it") from None
 
 

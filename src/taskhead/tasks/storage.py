@@ -2,8 +2,9 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -36,7 +37,9 @@ def one_process(name: str) -> Iterator[None]:
         raise ValueError(
             f"data folder {folder} cannot be made ({error.strerror}); set TASKHEAD_DATA to another"
         ) from None
-    with FileLock(folder / f"{name}.lock") if os.access(folder, os.W_OK) else nullcontext():
+    with ExitStack() as held:
+        with suppress(OSError):  # read-only or full
+            held.enter_context(FileLock(folder / f"{name}.lock"))
         yield
 
 
@@ -46,21 +49,27 @@ def check_writable(folder: Path, needed_bytes: int = 0) -> None:
     A small file is written and removed, as permissions say nothing of a full or read-only disk.
     Nothing is left behind if that fails.
     """
-    missing = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
+    needed, tree = max(needed_bytes, _PROBE_BYTES), (folder, *folder.parents)
+    missing = [each for each in tree if not os.path.lexists(each)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        free, needed = shutil.disk_usage(folder).free, max(needed_bytes, _PROBE_BYTES)
+        free = shutil.disk_usage(folder).free
         if free < needed:
-            raise OSError(f"{free:,} bytes free of {needed:,} needed")
-        write_whole(folder / f".probe-{os.getpid()}", bytes(_PROBE_BYTES)).unlink()
+            raise OSError(f"it has {free:,} bytes free of {needed:,} needed")
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(_PROBE_BYTES))
+            probe.flush()
+            os.fsync(probe.fileno())
     except OSError as error:
         for each in missing:
-            with suppress(OSError):  # it was not made, or others use it by now
+            with suppress(OSError):  # not made, or in use by another process
                 each.rmdir()
-        reason = error.strerror or error
+        in_the_way = [each for each in tree if os.path.lexists(each) and not os.path.isdir(each)]
+        reason = f"{in_the_way[0]} is no folder" if in_the_way else error.strerror or error
+        own = folder.is_relative_to(data_root())
+        remedy = "set TASKHEAD_DATA to another folder" if own else "give another folder"
         raise ValueError(
-            f"folder {folder} cannot be written to ({reason}); "
-            "make it writable with enough space, or give another"
+            f"folder {folder} cannot be written to: {reason}; make room there or {remedy}"
         ) from None
 
 

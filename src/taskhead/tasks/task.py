@@ -42,13 +42,9 @@ class Task:
 
     def to(self, device: torch.device | str) -> "Task":
         """Return the same task on `device`."""
-        return Task(
-            self.train.to(device),
-            self.val.to(device),
-            self.test.to(device),
-            self.n_classes,
-            {name: images.to(device) for name, images in self.ood.items()},
-        )
+        train, val, test = (part.to(device) for part in (self.train, self.val, self.test))
+        ood = {name: images.to(device) for name, images in self.ood.items()}
+        return Task(train, val, test, self.n_classes, ood)
 
 
 def split(
