@@ -139,7 +139,8 @@ def test_every_model_gives_what_its_classifier_takes_after_pooling(tmp_path: Pat
             whole = models.get_model(name, weights=None)
         torch.save(zeros_for(whole), tmp_path / "weights.pth")
         backbone = torchvision_backbone(name, weights=tmp_path / "weights.pth")
-        size = models.get_model_weights(name)["DEFAULT"].transforms().crop_size[0]
+        preset = models.get_model_weights(name)["DEFAULT"].transforms()
+        size = getattr(whole, "image_size", preset.crop_size[0])  # vit_h_14's weights want more
         images = torch.randint(0, 256, (1, 3, size, size), dtype=torch.uint8)
         features = extract_features(backbone, images)
         assert features.shape == (1, size_before_the_classifier(whole)), name
