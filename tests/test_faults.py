@@ -6,11 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from taskhead.cli import main
-from taskhead.models.backbones import pretrained_backbone
-from taskhead.models.pretraining import checkpoint_path
 
 SWEEP = {"study": "energy_sweep", "--setting": "digits", "--preset": "smoke", "--device": "cpu"}
 
@@ -93,39 +90,6 @@ def test_results_in_a_file_are_refused_before_anything_is_computed(capsys, tmp_p
     file.write_text("notes")
     assert str(file) in complaint(capsys, command(file))
     assert files(tmp_path) == {file: b"notes"}
-
-
-def flip_a_bit(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        flip_a_bit,
-        lambda path: path.write_bytes(path.read_bytes()[:1000]),
-        lambda path: path.with_suffix(".json").unlink(),
-        lambda path: path.with_suffix(".json").write_text("{"),
-    ],
-    ids=["one bit", "cut off", "no note", "note cut off"],
-)
-def test_damaged_backbone_in_the_cache_is_trained_anew_with_a_word(
-    capsys, tmp_path: Path, monkeypatch, damage
-):
-    whole, expected = checkpoint_path("small_convnet"), pretrained_backbone("small_convnet")
-    monkeypatch.setenv("TASKHEAD_DATA", str(tmp_path / "data"))
-    path = checkpoint_path("small_convnet")
-    path.parent.mkdir(parents=True)
-    for file in (whole, whole.with_suffix(".json")):
-        shutil.copy(file, path.parent)
-    damage(path)
-    mended = pretrained_backbone("small_convnet")
-    assert str(path) in capsys.readouterr().err
-    for ours, theirs in zip(mended.parameters(), expected.parameters(), strict=True):
-        assert torch.equal(ours, theirs)
-    assert {file.suffix for file in path.parent.iterdir()} == {".pt", ".json"}
 
 
 def test_results_folder_that_is_a_file_is_named(capsys, tmp_path: Path):

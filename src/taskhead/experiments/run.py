@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
+from taskhead.experiments.settings import in_one_line
+
 STRICT = ConfigDict(strict=True, extra="forbid")
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -70,11 +72,7 @@ def make_run(kind: type, values: dict[str, Any]) -> Any:
     try:
         return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
     except ValidationError as error:
-        wrong = [
-            f"{'.'.join(map(str, each['loc']))}: {each['msg']}, got {each.get('input')!r}"
-            for each in error.errors(include_url=False)
-        ]
-        raise ValueError("; ".join(wrong)) from None
+        raise ValueError(in_one_line(error)) from None
 
 
 def field_names(kind: type) -> list[str]:

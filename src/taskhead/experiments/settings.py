@@ -16,11 +16,13 @@ Preset = Literal["smoke", "laptop", "gpu"]
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """Model that refuses entries it does not know."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Images(_Strict):
+class Images(Strict):
     """Where the images of a setting come from.
 
     `source` "digits" takes the handwritten digits from the first to the last of `classes`;
@@ -34,7 +36,7 @@ class Images(_Strict):
     domains: tuple[str, ...] = ()
 
 
-class Setting(_Strict):
+class Setting(Strict):
     """A setting as its YAML file says it.
 
     `backbones` are those that fit; "torchvision" stands for all of torchvision's. `values` are

@@ -4,15 +4,22 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
-from taskhead.experiments.settings import SETTING_NAMES, Preset, Setting, load_setting, read_yaml
+from taskhead.experiments.settings import (
+    SETTING_NAMES,
+    Preset,
+    Setting,
+    Strict,
+    load_setting,
+    read_yaml,
+)
 
 FOLDER = Path(__file__).parents[1] / "data" / "studies"
 STUDY_NAMES = tuple(sorted(file.stem for file in FOLDER.glob("*.yaml")))
 
 
-class Study(BaseModel):
+class Study(Strict):
     """A study as its YAML file says it.
 
     `kind` says how its runs are computed. `vary` holds values of a run's fields in place of the
@@ -20,14 +27,12 @@ class Study(BaseModel):
     every setting that has images.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
     name: str
     description: str
     kind: str = "adaptation"
     settings: tuple[str, ...] = ()
-    vary: dict[str, Any] = {}
-    presets: dict[Preset, dict[str, Any]] = {}
+    vary: dict[str, Any] = Field(default_factory=dict)
+    presets: dict[Preset, dict[str, Any]] = Field(default_factory=dict)
 
 
 @cache
