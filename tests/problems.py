@@ -1,12 +1,17 @@
 """Small problems and shorthands for the tests, drawn from a seed."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from taskhead.experiments import table
+from taskhead.method.batches import LabelledImages
 from taskhead.method.probing import probe_heads
+from taskhead.tasks.images import find_images, read_images
 
 SESSION = {
     "id": "a",
@@ -47,3 +52,15 @@ def changed(network: nn.Module, before: dict[str, Tensor]) -> set[str]:
     """Return the names of the parameters and buffers that are no longer what they were."""
     state = network.state_dict()
     return {name for name in state if not torch.equal(state[name], before[name])}
+
+
+def load_table(path: Path, kind: type) -> pd.DataFrame:
+    return table.as_dataframe(table.read(path, kind), kind)
+
+
+def load_image_folder(
+    folder: Path, *, image_size: int, per_class: int | None = None
+) -> tuple[LabelledImages, list[str]]:
+    """Return the images of a tree `CLASS/*`, and the names of its classes."""
+    (files,) = find_images(folder)
+    return read_images(files, image_size=image_size, per_class=per_class), list(files)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import real
+from problems import load_image_folder
 from torch import nn
 
 from taskhead.method.energy import accuracy
@@ -14,7 +15,6 @@ from taskhead.method.features import extract_features
 from taskhead.models.backbones import cifar_resnet
 from taskhead.models.checkpoints import download, load_checkpoint
 from taskhead.models.torchvision import torchvision_backbone
-from taskhead.tasks.images import load_image_folder
 
 
 @pytest.fixture
@@ -60,6 +60,14 @@ def test_what_does_not_fit_is_named_in_one_line(state, tmp_path, change, message
     with pytest.raises(ValueError, match=message) as caught:
         load_checkpoint(nn.Linear(3, 2), tmp_path / "a.pt")
     assert "\n" not in str(caught.value)
+
+
+def test_network_stays_as_it_is_where_a_checkpoint_is_broken(state, tmp_path):
+    torch.save({**state, "bias": state["bias"] * torch.nan}, tmp_path / "a.pt")
+    network = nn.Linear(3, 2)
+    with pytest.raises(ValueError, match="bias"):
+        load_checkpoint(network, tmp_path / "a.pt")
+    assert bool(network.bias.isfinite().all())
 
 
 @pytest.mark.parametrize(

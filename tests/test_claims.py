@@ -124,6 +124,11 @@ def test_every_series_is_judged_alone():
     assert together["seeds"].tolist() == [5, 5]
 
 
+def test_series_without_a_run_that_is_done_is_named():
+    with pytest.raises(ValueError, match="broken"):
+        verdicts(pd.concat([sweep("sound"), sweep("broken").assign(outcome="diverged")]))
+
+
 def test_seeds_that_agree_have_an_interval_of_zero():
     assert verdicts(sweep("one")).loc["one", "euclidean grows"] == "holds (1 ± 0)"
 

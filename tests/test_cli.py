@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from problems import load_table
 
 from taskhead.cli import main
-from taskhead.experiments import results, table
+from taskhead.experiments import results
 from taskhead.experiments.provenance import load_provenance
 from taskhead.experiments.settings import SETTING_NAMES, load_setting
 from taskhead.experiments.studies import STUDY_NAMES
@@ -28,7 +29,7 @@ def test_settings_are_listed_with_what_they_need(capsys: pytest.CaptureFixture):
 def test_run_writes_one_row_a_run_and_says_where(tmp_path: Path, capsys: pytest.CaptureFixture):
     assert main([*TOY, "--results", str(tmp_path), "--seeds", "3", "--device", "cpu"]) == 0
     path = tmp_path / "toy_linear" / "toy.csv"
-    rows = table.load(path, LinearRun)
+    rows = load_table(path, LinearRun)
     assert set(rows["seed"]) == {3}
     out = capsys.readouterr().out
     assert str(path) in out

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import CLASS_COLOURS, write_tree
+from problems import load_image_folder
 
 from taskhead.method.batches import LabelledImages
 from taskhead.tasks.datasets import dataset_task
 from taskhead.tasks.folders import folder_label, folder_task
-from taskhead.tasks.images import load_image_folder
 from taskhead.tasks.task import Draw
 
 DRAW = Draw(seed=0, image_size=16, train_per_class=2, val_per_class=2)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, PngImagePlugin
+from problems import load_image_folder
 
 from taskhead.tasks.datasets import load_dataset
-from taskhead.tasks.images import check_memory, draw_per_class, load_image_folder
+from taskhead.tasks.images import check_memory, draw_per_class
 
 COLOURS = {"amber": (255, 191, 0), "blue": (0, 0, 255), "cyan": (0, 255, 255)}
 

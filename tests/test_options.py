@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import PACS_DOMAINS, write_tree
+from problems import load_table
 from torchvision import models
 
 from taskhead.experiments import table
@@ -25,7 +26,7 @@ DIGITS_RUN = {"setting": "digits", **SMOKE}
 
 
 def load(results: Path, setting: str) -> pd.DataFrame:
-    return table.load(table.table_path(results, "energy_sweep", setting), Run)
+    return load_table(table.table_path(results, "energy_sweep", setting), Run)
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import SMOKE_GRIDS, own_data
-from problems import SESSION
+from problems import SESSION, load_table
 
 from taskhead.experiments import inputs, kinds, network_runs, table
 from taskhead.experiments.plan import make_plan
@@ -34,7 +34,7 @@ OF_PROBING = ["aie", "last_layer_norm", "probe_train_loss", "probe_val_accuracy"
 
 def load(results: Path, study: str, setting: str) -> pd.DataFrame:
     kind = kinds.KINDS[load_study(study).kind]
-    return table.load(table.table_path(results, study, setting), kind.run)
+    return load_table(table.table_path(results, study, setting), kind.run)
 
 
 def without_time(rows: pd.DataFrame) -> pd.DataFrame:
@@ -185,7 +185,7 @@ def test_knobs_of_the_preparation_are_columns_and_act(tmp_path: Path):
     for unit in plan.kind.units(plan.runs):
         rows = dict(plan.kind.compute(plan.inputs, unit))
         table.append(tmp_path / "t.csv", plan.kind.run, rows, SESSION)
-    rows = table.load(tmp_path / "t.csv", plan.kind.run)
+    rows = load_table(tmp_path / "t.csv", plan.kind.run)
     assert set(rows["hidden"]) == {"", "8"} or set(rows["hidden"].fillna("")) == {"", "8"}
     smoothed = rows[rows["eps"] == 0.3]["aie"]
     assert smoothed.min() > rows[rows["eps"] == 0.0]["aie"].max()

@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from problems import SESSION
+from problems import SESSION, load_table
 
 from taskhead.experiments import table
 from taskhead.experiments.provenance import describe_session, load_provenance
@@ -42,7 +42,7 @@ def append(tmp_path: Path) -> Append:
 
 
 def values(path: Path) -> list[float]:
-    return table.load(path, LazyRun)["value"].tolist()
+    return load_table(path, LazyRun)["value"].tolist()
 
 
 def test_path_is_study_then_setting():
@@ -50,7 +50,7 @@ def test_path_is_study_then_setting():
 
 
 def test_no_file_is_an_empty_table(tmp_path: Path):
-    empty = table.load(tmp_path / "no.csv", LazyRun)
+    empty = load_table(tmp_path / "no.csv", LazyRun)
     assert len(empty) == 0
     assert {"setting", "seed", "outcome", "reason"} <= set(empty)
 
@@ -102,7 +102,7 @@ def test_measure_that_does_not_exist_is_missing(append: Append):
 def test_table_recorded_before_a_measure_existed_is_still_read(append: Append):
     append(1.0)
     path = append(2.0, seed=1, rank=7.0)
-    rows = table.load(path, LazyRun)
+    rows = load_table(path, LazyRun)
     assert rows["value"].tolist() == [1.0, 2.0]
     assert math.isnan(rows["rank"][0])
     assert rows["rank"][1] == 7
@@ -112,7 +112,7 @@ def test_rows_of_a_run_take_the_place_of_their_predecessors(append: Append):
     append(1.0, 2.0, 3.0)
     path = append(-2.0, seed=1)
     assert values(path) == [1.0, -2.0, 3.0]
-    assert table.load(path, LazyRun)["seed"].tolist() == [0, 1, 2]
+    assert load_table(path, LazyRun)["seed"].tolist() == [0, 1, 2]
 
 
 def test_a_run_may_have_one_row_a_sample(tmp_path: Path):
@@ -120,7 +120,7 @@ def test_a_run_may_have_one_row_a_sample(tmp_path: Path):
     rows = [DONE | {"sample": i, "value": i / 2} for i in range(3)]
     for _ in range(2):
         table.append(path, LazyRun, {lazy(0): rows}, SESSION)
-    assert table.load(path, LazyRun)["value"].tolist() == [0, 0.5, 1]
+    assert load_table(path, LazyRun)["value"].tolist() == [0, 0.5, 1]
 
 
 def test_only_table_provenance_and_lock_are_left(append: Append):
@@ -181,7 +181,7 @@ def test_damaged_table_is_named_and_left_as_it_is(append: Append, damage: str):
     content, named = DAMAGES[damage]
     path.write_bytes(content.encode())
     provenance = path.with_suffix(".json").read_bytes()
-    for use in (lambda: table.load(path, LazyRun), lambda: append(9.0, seed=9)):
+    for use in (lambda: load_table(path, LazyRun), lambda: append(9.0, seed=9)):
         with pytest.raises(ValueError, match=named) as caught:
             use()
         assert str(path) in str(caught.value)
@@ -194,14 +194,14 @@ def test_table_that_is_no_text_is_named(append: Append):
     path = append(1.0)
     path.write_bytes(b"\xff" + path.read_bytes())
     with pytest.raises(ValueError, match=r"toy\.csv"):
-        table.load(path, LazyRun)
+        load_table(path, LazyRun)
 
 
 def test_table_saved_by_pandas_is_read(append: Append):
     path = append(1.0, None)
-    before = table.load(path, LazyRun)
+    before = load_table(path, LazyRun)
     before.to_csv(path, index=False)
-    pd.testing.assert_frame_equal(table.load(path, LazyRun), before)
+    pd.testing.assert_frame_equal(load_table(path, LazyRun), before)
 
 
 DEEP = '{"sessions": ' + "[" * 100_000 + "]" * 100_000 + "}"
@@ -258,7 +258,7 @@ import sys
 from pathlib import Path
 from taskhead.experiments.table import append
 from taskhead.experiments.toy import LazyRun
-from problems import SESSION
+from problems import SESSION, load_table
 first = int(sys.argv[2])
 for seed in range(first, first + 15):
     run = LazyRun(setting="toy", preset="smoke", head_norm=1.0, energy=1.0, seed=seed)
@@ -276,7 +276,7 @@ def test_two_writers_lose_nothing(tmp_path: Path):
         for first in (0, 15)
     ]
     assert [writer.wait() for writer in writers] == [0, 0]
-    rows = table.load(path, LazyRun)
+    rows = load_table(path, LazyRun)
     assert rows["seed"].tolist() == list(range(30))
     assert rows["value"].tolist() == [seed / 3 for seed in range(30)]
     assert [session["rows"] for session in load_provenance(path)] == [15, 15]

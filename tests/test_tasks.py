@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import CLASS_COLOURS, write_tree
+from problems import load_image_folder
 from torch import Tensor
 
 from taskhead.method.batches import LabelledImages
 from taskhead.tasks.datasets import dataset_task, digits_task
 from taskhead.tasks.folders import domain_names, folder_label, folder_task
-from taskhead.tasks.images import load_image_folder
 from taskhead.tasks.task import Draw, Task
 
 DOMAINS = ("photo", "sketch", "wood")

@@ -32,52 +32,8 @@ True
 (...)
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from taskhead.method.adaptation import Adaptation, measure
-    from taskhead.method.batches import LabelledImages
-    from taskhead.method.energy import average_initial_energy
-    from taskhead.method.features import extract_features
-    from taskhead.method.finetuning import evaluate, finetune
-    from taskhead.method.heads import make_head
-    from taskhead.method.preparation import HeadPreparation, Prepared, prepare_heads
-    from taskhead.models.backbones import pretrained_backbone
+import lazy_loader
 
 __version__ = "0.1.0"
-_HOMES = {
-    "Adaptation": "method.adaptation",
-    "HeadPreparation": "method.preparation",
-    "LabelledImages": "method.batches",
-    "Prepared": "method.preparation",
-    "average_initial_energy": "method.energy",
-    "evaluate": "method.finetuning",
-    "extract_features": "method.features",
-    "finetune": "method.finetuning",
-    "make_head": "method.heads",
-    "measure": "method.adaptation",
-    "prepare_heads": "method.preparation",
-    "pretrained_backbone": "models.backbones",
-}
-__all__ = [
-    "Adaptation",
-    "HeadPreparation",
-    "LabelledImages",
-    "Prepared",
-    "average_initial_energy",
-    "evaluate",
-    "extract_features",
-    "finetune",
-    "make_head",
-    "measure",
-    "prepare_heads",
-    "pretrained_backbone",
-]
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used, so that `import taskhead` is quick."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'taskhead' has no attribute {name!r}")
-    return getattr(import_module(f"taskhead.{_HOMES[name]}"), name)
+# Public names stand in __init__.pyi; each is imported when it is first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,24 +1,17 @@
 """BatchNorm drift: what head probing in train mode does to the features of a frozen backbone."""
 
 import time
-from collections.abc import Sequence
-from itertools import groupby
 
 import torch
 
 from taskhead.experiments.inputs import Found, Inputs, Unit, load
-from taskhead.experiments.network_runs import trajectory
-from taskhead.experiments.run import ProbingRun
+from taskhead.experiments.run import part_of
 from taskhead.method.adaptation import measure
 from taskhead.method.energy import accuracy, average_initial_energy
 from taskhead.method.features import extract_features
-from taskhead.method.heads import last_layer_norm, make_head
+from taskhead.method.heads import last_layer_norm
+from taskhead.method.preparation import HeadPreparation, new_head
 from taskhead.method.probing import probe_through_backbone
-
-
-def units(runs: Sequence[ProbingRun]) -> list[Unit]:
-    """Return the runs that share a trajectory together."""
-    return [Unit(tuple(group)) for _, group in groupby(runs, trajectory)]
 
 
 def compute(inputs: Inputs, unit: Unit) -> Found:
@@ -32,17 +25,11 @@ def compute(inputs: Inputs, unit: Unit) -> Found:
     first = unit.runs[0]
     start = load(inputs, first)
     task = start.task
-    head = make_head(
-        start.z0.shape[1],
-        task.n_classes,
-        hidden=first.hidden,
-        init_scale=first.init_scale,
-        seed=first.seed,
-    )
+    head = new_head(start.z0, task.n_classes, part_of(first, HeadPreparation), first.seed)
     began = time.perf_counter()
     probed = probe_through_backbone(
         start.backbone,
-        head.to(inputs.device),
+        head,
         task.train,
         taus=[run.tau for run in unit.runs],
         lr=first.hp_lr,

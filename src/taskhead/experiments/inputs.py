@@ -1,6 +1,8 @@
 """What runs need beside their keys: backbone, images and features, each made once."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from taskhead.experiments.cache import cache_last
-from taskhead.experiments.run import ProbingRun
+from taskhead.experiments.run import ProbingRun, part_of
 from taskhead.experiments.settings import Setting
 from taskhead.method.features import extract_features, fingerprint
 from taskhead.models.backbones import pretrained_backbone
@@ -39,6 +41,11 @@ class Unit:
     taus: tuple[int, ...] = ()
 
 
+def units_of_equal(key: Callable[[Any], Any]) -> Callable[[Sequence[Any]], list[Unit]]:
+    """Return a function that puts neighbouring runs with the same `key(run)` together."""
+    return lambda runs: [Unit(tuple(group)) for _, group in groupby(runs, key)]
+
+
 @dataclass(frozen=True, eq=False)
 class Prerequisites:
     """A backbone with its fingerprint, a task, and z_0 (N, h) of its validation images."""
@@ -52,20 +59,10 @@ class Prerequisites:
 def load(inputs: Inputs, run: ProbingRun) -> Prerequisites:
     """Return what a run starts from.
 
-    Raises
-    ------
-    ValueError
-        If the backbone does not take images of the run's size, or the task has too few.
+    Raises `ValueError` if the backbone does not take images of the run's size, or the task has too
+    few.
     """
-    draw = Draw(
-        seed=run.seed,
-        image_size=run.image_size,
-        train_per_class=run.train_per_class,
-        val_per_class=run.val_per_class,
-        test_per_class=run.test_per_class,
-        domain=run.domain,
-    )
-    return _load(inputs, run.backbone, draw)
+    return _load(inputs, run.backbone, part_of(run, Draw))
 
 
 @cache_last
@@ -88,10 +85,7 @@ def _load_backbone(inputs: Inputs, name: str) -> tuple[nn.Module, str]:
 def load_task(setting: Setting, draw: Draw, folder: Path | None = None) -> Task:
     """Draw the images of a task; `folder` is that of the user where the setting has none.
 
-    Raises
-    ------
-    ValueError
-        If the setting has no images, they cannot be read, or a class has too few.
+    Raises `ValueError` if the setting has no images, they cannot be read, or a class has too few.
     """
     images = setting.images
     if images is None:

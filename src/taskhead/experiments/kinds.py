@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from taskhead.experiments import drift, geometry, network_runs, toy
-from taskhead.experiments.inputs import Found, Inputs, Unit
+from taskhead.experiments.inputs import Found, Inputs, Unit, units_of_equal
 from taskhead.experiments.run import ProbingRun, Run
 
 
@@ -25,8 +26,8 @@ class Kind:
 
 KINDS = {
     "adaptation": Kind(Run, network_runs.units, network_runs.compute),
-    "batchnorm_drift": Kind(ProbingRun, drift.units, drift.compute),
+    "batchnorm_drift": Kind(ProbingRun, units_of_equal(network_runs.trajectory), drift.compute),
     "feature_geometry": Kind(Run, network_runs.units, geometry.compute),
-    "toy_linear": Kind(toy.LinearRun, toy.units_of_equal("width"), toy.compute_linear),
-    "lazy_limit": Kind(toy.LazyRun, toy.units_of_equal("head_norm"), toy.compute_lazy),
+    "toy_linear": Kind(toy.LinearRun, units_of_equal(attrgetter("width")), toy.compute_linear),
+    "lazy_limit": Kind(toy.LazyRun, units_of_equal(attrgetter("head_norm")), toy.compute_lazy),
 }

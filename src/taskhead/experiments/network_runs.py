@@ -8,7 +8,7 @@ from itertools import groupby
 from taskhead.experiments.cache import cache_last
 from taskhead.experiments.inputs import Found, Inputs, Unit, load
 from taskhead.experiments.measures import MEASURES, Finished
-from taskhead.experiments.run import ProbingRun, Run, field_names, make_run
+from taskhead.experiments.run import ProbingRun, Run, part_of
 from taskhead.method.adaptation import why_collapsed
 from taskhead.method.features import extract_features
 from taskhead.method.finetuning import finetune
@@ -27,8 +27,7 @@ def units(runs: Sequence[Run]) -> list[Unit]:
 
 def trajectory(run: ProbingRun) -> ProbingRun:
     """Return what decides a run's probing, whenever it stops."""
-    values = {name: getattr(run, name) for name in field_names(ProbingRun)}
-    return make_run(ProbingRun, values | {"tau": 0})
+    return replace(part_of(run, ProbingRun), tau=0)
 
 
 def compute(inputs: Inputs, unit: Unit) -> Found:
@@ -44,10 +43,7 @@ def compute(inputs: Inputs, unit: Unit) -> Found:
 def finish(inputs: Inputs, unit: Unit) -> Finished:
     """Probe, once for all runs that differ in tau and finetuning alone, and finetune.
 
-    Raises
-    ------
-    ValueError, TypeError, OSError
-        If something that the user gave does not fit.
+    Raises `ValueError` or `TypeError` or `OSError` if something that the user gave does not fit.
     """
     (run,) = unit.runs
     start = load(inputs, run)
@@ -83,20 +79,11 @@ def finish(inputs: Inputs, unit: Unit) -> Finished:
 @cache_last
 def _prepare(inputs: Inputs, run: ProbingRun, taus: tuple[int, ...]) -> dict[int, Prepared]:
     start = load(inputs, run)
-    preparations = [
-        HeadPreparation(
-            tau=tau,
-            eps=run.eps,
-            hidden=run.hidden,
-            init_scale=run.init_scale,
-            reinitialised_blocks=run.reinitialised_blocks,
-        )
-        for tau in taus
-    ]
+    preparation = part_of(run, HeadPreparation)
     prepared = prepare_heads(
         start.backbone,
         start.task.train,
-        preparations,
+        [replace(preparation, tau=tau) for tau in taus],
         lr=run.hp_lr,
         val=start.task.val,
         batch_size=run.batch_size,

@@ -17,12 +17,8 @@ def check_parameters(namespace: Mapping[str, Any], **expected: type | UnionType)
     can inject, counts as a parameter, so that a misspelt one is found. Tables, models and lists of
     them do not, so the cell may be run again when those below it have run.
 
-    Raises
-    ------
-    ValueError
-        If a parameter is not expected, or names a preset, setting or device that does not exist.
-    TypeError
-        If a parameter has another type.
+    Raises `ValueError` if a parameter is not expected, or names a preset, setting or device that
+    does not exist. Raises `TypeError` if a parameter has another type.
     """
     given = {
         name: value

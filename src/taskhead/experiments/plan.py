@@ -43,20 +43,12 @@ def make_plan(
 ) -> Plan:
     """Return all runs of a study in a setting at a preset.
 
-    Parameters
-    ----------
-    study, setting, preset, device
-        Names; device "auto" is the accelerator if there is one, else the CPU.
-    seeds
-        In place of the preset's.
-    options
-        Values of a run's fields in place of the setting's; None stands for "not given". `data` is
-        the folder of the setting `imagefolder`, `weights` a checkpoint file or the name of weights.
+    `seeds` stand in place of the preset's, and `options`, values of a run's fields, in place of the
+    setting's; one that is None counts as not given. `data` is the folder of the setting
+    `imagefolder`, `weights` a checkpoint file or the name of weights.
 
-    Raises
-    ------
-    ValueError
-        If a name, a seed or an option is unknown, out of range or does not fit the others.
+    Raises `ValueError` if a name, a seed or an option is unknown, out of range or does not fit the
+    others.
     """
     asked, described = load_study(study), load_setting(setting)
     check_choice(f"setting of {study}", setting, settings_of(asked))
@@ -86,10 +78,7 @@ def make_plan(
 def choose_device(name: str) -> torch.device:
     """Return the device of this name, "auto" being the accelerator if there is one.
 
-    Raises
-    ------
-    ValueError
-        If the name is unknown or this machine has no such device.
+    Raises `ValueError` if the name is unknown or this machine has no such device.
     """
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     there = [found.type, "cpu"] if found else ["cpu"]

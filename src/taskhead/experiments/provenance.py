@@ -37,10 +37,7 @@ def describe_session(preset: str, values: Session, device: torch.device) -> Sess
 def load_provenance(path: Path) -> list[Session]:
     """Return the sessions that wrote the table at `path`, oldest first; empty if there is none.
 
-    Raises
-    ------
-    ValueError
-        If the provenance file is damaged, or is missing beside a table.
+    Raises `ValueError` if the provenance file is damaged, or is missing beside a table.
     """
     file = path.with_suffix(".json")
     if not file.exists():

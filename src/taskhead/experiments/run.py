@@ -64,15 +64,18 @@ class Run(ProbingRun):
 def make_run(kind: type, values: dict[str, Any]) -> Any:
     """Return a run of this kind from the values of its fields; lists are taken for tuples.
 
-    Raises
-    ------
-    ValueError
-        If a field is missing, unknown or out of range; each is named with what was given.
+    Raises `ValueError` if a field is missing, unknown or out of range; each is named with what was
+    given.
     """
     try:
         return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
     except ValidationError as error:
         raise ValueError(in_one_line(error)) from None
+
+
+def part_of(run: Any, kind: Any) -> Any:
+    """Return an object of this dataclass with the values that a run has in fields of its name."""
+    return kind(**{each.name: getattr(run, each.name) for each in fields(kind)})
 
 
 def field_names(kind: type) -> list[str]:

@@ -56,10 +56,7 @@ class Setting(Strict):
     def values_of(self, preset: str, study: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the values for every study, and those for this study alone.
 
-        Raises
-        ------
-        ValueError
-            If the setting has no such preset.
+        Raises `ValueError` if the setting has no such preset.
         """
         chain = [preset] if preset not in _BUILDS_ON else [_BUILDS_ON[preset], preset]
         if not any(name in self.presets for name in chain):
@@ -78,10 +75,7 @@ class Setting(Strict):
 def load_setting(name: str) -> Setting:
     """Read a setting by name.
 
-    Raises
-    ------
-    ValueError
-        If the name is unknown or the file does not fit; each wrong entry is named.
+    Raises `ValueError` if the name is unknown or the file does not fit; each wrong entry is named.
     """
     return read_yaml(FOLDER, "setting", name, SETTING_NAMES, Setting)
 
@@ -91,10 +85,8 @@ def read_yaml(
 ) -> Model:
     """Read `folder/name.yaml` as this model; `like: OTHER` takes over what the file does not say.
 
-    Raises
-    ------
-    ValueError
-        If the name is not valid, or the file does not fit; each wrong entry is named.
+    Raises `ValueError` if the name is not valid, or the file does not fit; each wrong entry is
+    named.
     """
     if name not in valid:
         raise ValueError(f"unknown {kind} {name!r}; valid: {', '.join(valid)}")

@@ -39,10 +39,7 @@ class Study(Strict):
 def load_study(name: str) -> Study:
     """Read a study by name.
 
-    Raises
-    ------
-    ValueError
-        If the name is unknown or the file does not fit; each wrong entry is named.
+    Raises `ValueError` if the name is unknown or the file does not fit; each wrong entry is named.
     """
     return read_yaml(FOLDER, "study", name, STUDY_NAMES, Study)
 
@@ -53,10 +50,7 @@ def values_of(study: Study, setting: Setting, preset: str) -> dict[str, Any]:
     That is from the general to the special: the setting, the study, the study at this preset, and
     what the setting says for this study.
 
-    Raises
-    ------
-    ValueError
-        If the setting has no such preset.
+    Raises `ValueError` if the setting has no such preset.
     """
     general, special = setting.values_of(preset, study.name)
     at_preset = cast(dict[str, dict[str, Any]], study.presets).get(preset, {})

@@ -33,14 +33,6 @@ def recorded_folder() -> Path:
     return checkout if checkout.is_dir() else Path(__file__).parents[1] / "results_data"
 
 
-def load(path: Path, kind: type) -> pd.DataFrame:
-    """Return the table at `path` in the order of its keys; an empty one if there is no file.
-
-    `kind` is that of its runs. The errors are those of `read`.
-    """
-    return as_dataframe(read(path, kind), kind)
-
-
 def as_dataframe(rows: Rows, kind: type) -> pd.DataFrame:
     """Return rows by run as a data frame: typed keys, `outcome`, texts, and measures as numbers.
 
@@ -83,11 +75,8 @@ def read(path: Path, kind: type) -> Rows:
 
     Keys must be those of the `kind` of run and are checked one by one. Measures may be any.
 
-    Raises
-    ------
-    ValueError
-        If the file is damaged or holds runs of another kind; the message names file, line and
-        value, and the file is left as it is.
+    Raises `ValueError` if the file is damaged or holds runs of another kind; the message names
+    file, line and value, and the file is left as it is.
     """
     if not path.exists():
         return {}
@@ -158,12 +147,9 @@ def _measure(name: str, cell: str) -> str | float | None:
     if cell == "" or name in TEXTS:
         return cell or None
     try:
-        value = float(cell)
+        return float("no number" if "_" in cell else cell)
     except ValueError:
-        value = None
-    if value is None or "_" in cell:
-        raise ValueError(f"{name} has the value {cell!r}, which is no number")
-    return value
+        raise ValueError(f"{name} has the value {cell!r}, which is no number") from None
 
 
 def _as_row(run: Any) -> Row:

@@ -1,8 +1,7 @@
 """Runs of the two-layer linear model: one batch of runs is one call, and one write to disk."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import numpy as np
@@ -40,15 +39,6 @@ class LazyRun:
     head_norm: Positive
     energy: Positive
     seed: Seed
-
-
-def units_of_equal(name: str) -> Callable[[Sequence], list[Unit]]:
-    """Return a function that puts runs with the same value of the field `name` together."""
-
-    def units(runs: Sequence) -> list[Unit]:
-        return [Unit(tuple(group)) for _, group in groupby(runs, lambda run: getattr(run, name))]
-
-    return units
 
 
 def compute_linear(inputs: Inputs, unit: Unit) -> Found:
@@ -146,17 +136,6 @@ def _norm(vectors: np.ndarray) -> np.ndarray:
 
 def _rows(batch: Sequence, measures: Mapping[str, np.ndarray], wall_s: float) -> Found:
     """Give each run its measures; the wall time is shared equally."""
-    return [
-        (
-            run,
-            [
-                {
-                    "outcome": "done",
-                    "reason": None,
-                    **{name: float(values[i]) for name, values in measures.items()},
-                    "wall_s": wall_s / len(batch),
-                }
-            ],
-        )
-        for i, run in enumerate(batch)
-    ]
+    done, rest = {"outcome": "done", "reason": None}, {"wall_s": wall_s / len(batch)}
+    rows = [{k: float(values[i]) for k, values in measures.items()} for i in range(len(batch))]
+    return [(run, [done | row | rest]) for run, row in zip(batch, rows, strict=True)]

@@ -29,22 +29,11 @@ def spread(compute: Compute, units: Sequence[Any], workers: int | None) -> Itera
 
     This process computes until its helpers are ready, then each of them takes a block of
     neighbouring units, so that what neighbours share is prepared once. Every unit is computed with
-    one thread, so no result depends on the number of workers.
+    one thread, so no result depends on the number of `workers`, at least 1. None takes one for each
+    core, but no more than there is free memory or work for, and waits a moment before it starts
+    them. `compute` must be a function of one unit that can be pickled.
 
-    Parameters
-    ----------
-    compute
-        A function of one unit that can be pickled.
-    units
-        In the order in which neighbours share most of their preparation.
-    workers
-        Number of processes, at least 1. None takes one for each core, but no more than there is
-        free memory or work for, and waits a moment before it starts them.
-
-    Raises
-    ------
-    ChildProcessError
-        If a helper was killed. What `compute` raises is raised here, too.
+    Raises `ChildProcessError` if a helper was killed. What `compute` raises is raised here, too.
     """
     most = max(1, psutil.virtual_memory().available // PROCESS_BYTES)
     default = max(1, min(cpu_count(), most, len(units) // WORTH))

@@ -15,10 +15,8 @@ from taskhead.method.checks import as_labels, as_tensor
 class LabelledImages:
     """Images (N, ...), any batch that a backbone takes, and int64 labels (N,), on one device.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If the images are no tensor, the labels no vector of integers, or their numbers differ.
+    Raises `TypeError` or `ValueError` if the images are no tensor, the labels no vector of
+    integers, or their numbers differ.
     """
 
     images: Tensor
@@ -50,16 +48,10 @@ class LabelledImages:
 def as_labelled(data: Any) -> LabelledImages:
     """Return data in any of the forms that users have as `LabelledImages`.
 
-    Parameters
-    ----------
-    data
-        `LabelledImages`, a pair of tensors or arrays (images, labels), or any map-style `Dataset`
-        of pairs (image tensor, integer label), which is read into memory.
+    That is `LabelledImages`, a pair of tensors or arrays (images, labels), or any map-style
+    `Dataset` of pairs (image tensor, integer label), which is read into memory.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If it is none of these, is empty, or the labels do not fit the images.
+    Raises `TypeError` or `ValueError` if it is none of these, is empty, or the labels do not fit.
     """
     if isinstance(data, LabelledImages):
         return data

@@ -32,10 +32,8 @@ def check_eps(eps: float) -> None:
 def as_taus(taus: Any) -> list[int]:
     """Return strictly increasing numbers of epochs, at least 0, as a list of int.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If there is none, one is no whole number or negative, or they do not increase.
+    Raises `TypeError` or `ValueError` if there is none, one is no whole number or negative, or they
+    do not increase.
     """
     given = list(np.atleast_1d(np.asarray(taus)).tolist())
     if not given:
@@ -62,10 +60,7 @@ def as_tensor(name: str, values: Any) -> Tensor:
 def as_labels(labels: Any) -> Tensor:
     """Return integer or bool labels, a tensor or array of shape (N,), as int64.
 
-    Raises
-    ------
-    TypeError
-        If they are no vector of integers.
+    Raises `TypeError` if they are no vector of integers.
     """
     labels = as_tensor("labels", labels)
     if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
@@ -81,10 +76,8 @@ def as_features(features: Any) -> Tensor:
 
     Those of half precision become float32.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If they are no tensor of floating-point numbers of such a shape.
+    Raises `TypeError` or `ValueError` if they are no tensor of floating-point numbers of such a
+    shape.
     """
     features = as_tensor("features", features)
     if not features.is_floating_point():

@@ -9,24 +9,11 @@ from taskhead.method.checks import as_labels, check_labels
 def per_sample_energy(logits: Tensor, targets: Tensor) -> Tensor:
     r"""Return the energy :math:`\|e_y - \mathrm{softmax}(q)\|_2` of every sample.
 
-    Parameters
-    ----------
-    logits
-        Shape (N, K), the logits q.
-    targets
-        Shape (N,), integer classes in 0 .. K - 1.
+    Shapes are (N, K) of the logits q, and (N,) of targets, classes in 0 .. K - 1. The result has
+    shape (N,), each energy in [0, sqrt(2)]; it is computed in float64 on the CPU.
 
-    Returns
-    -------
-    Tensor
-        Shape (N,), each in [0, sqrt(2)]; computed in float64 on the CPU.
-
-    Raises
-    ------
-    ValueError
-        If the logits are no matrix, are not finite, or do not match the targets.
-    TypeError
-        If the targets are no integer vector.
+    Raises `ValueError` if the logits are no matrix, are not finite, or do not match the targets,
+    and `TypeError` if the targets are no integer vector.
     """
     if logits.ndim != 2:
         raise ValueError(f"logits must have shape (N, K), got {tuple(logits.shape)}")

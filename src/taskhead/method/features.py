@@ -22,10 +22,8 @@ def extract_features(backbone: nn.Module, images: Tensor) -> Tensor:
 
     The training mode of every module is restored afterwards.
 
-    Raises
-    ------
-    ValueError, TypeError
-        If the backbone does not take these images, or does not return features (N, h).
+    Raises `ValueError` or `TypeError` if the backbone does not take these images, or does not
+    return features (N, h).
     """
     with eval_mode(backbone):
         return torch.cat([as_features(forward(backbone, b)) for b in forward_batches(images)])
@@ -68,19 +66,11 @@ def fingerprint(backbone: nn.Module) -> str:
 
 
 def last_blocks(backbone: nn.Module, blocks: int) -> list[nn.Module]:
-    """Return the last blocks of the last stage of a backbone.
+    """Return the last blocks, at least 1, of the last stage of a backbone.
 
-    Parameters
-    ----------
-    backbone
-        A network with stages `layer1`, `layer2`, ..., each a sequence of blocks; it may be wrapped.
-    blocks
-        How many blocks, at least 1.
+    Its stages are `layer1`, `layer2`, ..., each a sequence of blocks; it may be wrapped.
 
-    Raises
-    ------
-    ValueError
-        If the backbone has no such stages, or the last has fewer blocks.
+    Raises `ValueError` if the backbone has no such stages, or the last has fewer blocks.
     """
     stages = {
         name.split(".")[-1]: module

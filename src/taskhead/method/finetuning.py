@@ -133,7 +133,8 @@ def finetune(
     check_training_set(train.images, train.labels, n_classes)
     check_samples(val.images, val.labels, n_classes)
 
-    network = _network(copy.deepcopy(backbone), copy.deepcopy(head)).to(device)
+    parts = OrderedDict(backbone=copy.deepcopy(backbone), head=copy.deepcopy(head))
+    network = nn.Sequential(parts).to(device)
     extract_features(network[0], train.images[:2])
     optimiser = torch.optim.SGD(
         [
@@ -157,9 +158,8 @@ def finetune(
         for epoch in range(1, epochs + 1):
             _set_train_mode(network, bn_mode)
             total = torch.zeros((), device=device)
-            for batch in shuffled_batches(
-                len(train), batch_size, order, device, merge_single=merge
-            ):
+            batches = shuffled_batches(len(train), batch_size, order, device, merge_single=merge)
+            for batch in batches:
                 images = train.images[batch]
                 if augmented:
                     images = augmented(images, order)
@@ -197,10 +197,6 @@ def evaluate(network: nn.Module, data: Any) -> tuple[float, float]:
     data = as_labelled(data)
     logits = torch.cat([network(batch) for batch in forward_batches(data.images)])
     return accuracy(logits, data.labels), float(cross_entropy(logits, data.labels))
-
-
-def _network(backbone: nn.Module, head: nn.Module) -> nn.Sequential:
-    return nn.Sequential(OrderedDict(backbone=backbone, head=head))
 
 
 def _set_train_mode(network: nn.Module, bn_mode: BnMode) -> None:

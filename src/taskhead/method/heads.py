@@ -66,10 +66,8 @@ class StackedHeads(nn.Module):
     def __init__(self, heads: Sequence[nn.Module]) -> None:
         """Take copies of the heads' parameters.
 
-        Raises
-        ------
-        ValueError
-            If there is no head, or they are not linear layers of the same sizes with ReLU between.
+        Raises `ValueError` if there is no head, or they are not linear layers of the same sizes
+        with ReLU between.
         """
         super().__init__()
         shapes = {_shape(head) for head in heads}
@@ -121,10 +119,7 @@ def _shape(head: nn.Module) -> tuple[tuple[int, int], ...] | None:
 def last_layer(head: nn.Module) -> nn.Linear:
     """Return the linear layer that gives the logits.
 
-    Raises
-    ------
-    TypeError
-        If the head has no linear layer.
+    Raises `TypeError` if the head has no linear layer.
     """
     linears = [module for module in head.modules() if isinstance(module, nn.Linear)]
     if not linears:

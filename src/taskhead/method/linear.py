@@ -15,7 +15,11 @@ Array = Any  # what NumPy takes for an array
 
 @dataclass(frozen=True)
 class FlowResult:
-    """The end of a gradient flow: shapes (..., h, d), (..., h), (..., N) and (...)."""
+    """The end of a gradient flow: shapes (..., h, d), (..., h), (..., N) and (...).
+
+    `residual` is y - X B_T^T v_T; `conserved_drift` the largest absolute change of an entry of the
+    matrix v v^T - B B^T, which the exact flow conserves.
+    """
 
     B_T: Array
     v_T: Array
@@ -41,20 +45,12 @@ def probe(X: Array, y: Array, B0: Array, v0: Array, *, tau: Array, lr: Array) ->
 
     so the cost does not depend on tau.
 
-    Parameters
-    ----------
-    X, y, B0, v0
-        Inputs, targets, backbone and initial head; shapes as in the module's description.
-    tau, lr
-        Number of steps (whole, at least 0, or infinity) and step size (positive). Scalars, or
-        arrays that broadcast with the batch dimensions: tau of shape (T, 1) and S seeds give
-        heads of shape (T, S, h).
+    Shapes are those of the module's description. `tau`, whole, at least 0, or infinity, and the
+    positive `lr` are scalars, or arrays that broadcast with the batch dimensions: tau of shape
+    (T, 1) and S seeds give heads of shape (T, S, h).
 
-    Raises
-    ------
-    ValueError
-        If shapes do not match, tau or lr is out of range, an input is not finite, or
-        tau is infinite while lr is too large for the steps to converge.
+    Raises `ValueError` if shapes do not match, tau or lr is out of range, an input is not finite,
+    or tau is infinite while lr is too large for the steps to converge.
     """
     inputs, targets, backbone, head = _as_arrays(X, y, B0, v0)
     tau, lr = np.asarray(tau, dtype=np.float64), np.asarray(lr, dtype=np.float64)
@@ -86,25 +82,11 @@ def flow(X: Array, y: Array, B0: Array, v0: Array, *, rtol: float = 1e-8) -> Flo
     divided by an upper bound of its fastest rate, which changes the speed along a path, not the
     path.
 
-    Parameters
-    ----------
-    X, y, B0, v0
-        Inputs, targets, backbone and head at the start; shapes as in the module's description.
-    rtol
-        Relative tolerance of the limit, in [1e-11, 1); the solver steps with a hundredth of it.
+    Shapes are those of the module's description. `rtol` is the relative tolerance of the limit, in
+    [1e-11, 1); the solver steps with a hundredth of it.
 
-    Returns
-    -------
-    FlowResult
-        B_T, v_T, the final residual y - X B_T^T v_T, and the largest absolute change of an entry
-        of the conserved matrix v v^T - B B^T, which is zero for the exact flow.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not match, an input is not finite, or rtol is out of range.
-    RuntimeError
-        If the flow has not come to rest within the time limit.
+    Raises `ValueError` if shapes do not match, an input is not finite, or rtol is out of range, and
+    `RuntimeError` if the flow has not come to rest within the time limit.
     """
     from scipy.integrate import solve_ivp
 
@@ -124,14 +106,11 @@ def flow(X: Array, y: Array, B0: Array, v0: Array, *, rtol: float = 1e-8) -> Flo
     input_scale = np.linalg.norm(inputs, 2, axis=(-2, -1))
     target_scale = np.linalg.norm(targets, axis=-1)
 
-    def unpack(state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        both = state.reshape(start.shape)
-        return both[..., :d], both[..., d]
-
     def velocity(_: float, state: np.ndarray) -> np.ndarray:
-        B, v = unpack(state)
+        both = state.reshape(start.shape)
+        B, v = both[..., :d], both[..., d]
         pull = aim - _apply(gram, _apply(_transpose(B), v))  # X^T r, shape (..., d)
-        rate = input_scale**2 * _squares(both := state.reshape(start.shape))
+        rate = input_scale**2 * np.einsum("...ij,...ij->...", both, both)
         pull /= (rate + np.linalg.norm(pull, axis=-1))[..., None]
         change = np.empty_like(both)
         np.multiply(v[..., :, None], pull[..., None, :], out=change[..., :d])
@@ -174,17 +153,8 @@ def lazy_limit(y: Array, e: Array, v: Array, z0: Array) -> LazyLimit:
     the dot product ||z_0||^2 + (y - e) e / ||v||^2 peaks at e = y / 2, and the squared norm
     ||z_0||^2 + (2 y e - e^2) / ||v||^2 peaks at e = y.
 
-    Parameters
-    ----------
-    y, e
-        Targets and initial residuals, shape (..., N).
-    v, z0
-        Head, shape (..., h), and initial features, shape (..., N, h).
-
-    Raises
-    ------
-    ValueError
-        If a head is zero, for which the limit does not exist.
+    Shapes are (..., N) of targets `y` and residuals `e`, (..., h) of the head `v`, and (..., N, h)
+    of the features `z0`. Raises `ValueError` if a head is zero, for which there is no limit.
     """
     targets, energy, head, features = (_as_float64(a) for a in (y, e, v, z0))
     squared_head = (head**2).sum(-1)[..., None]
@@ -231,10 +201,6 @@ def _transpose(matrix: np.ndarray) -> np.ndarray:
 
 def _apply(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray:
     return (matrix @ vector[..., None])[..., 0]
-
-
-def _squares(matrix: np.ndarray) -> np.ndarray:
-    return np.einsum("...ij,...ij->...", matrix, matrix)
 
 
 def _conserved(B: np.ndarray, v: np.ndarray) -> np.ndarray:

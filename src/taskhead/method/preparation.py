@@ -157,7 +157,7 @@ def prepare_heads(
         for hidden in dict.fromkeys(p.hidden for p in plain):
             alike = [p for p in plain if p.hidden == hidden]
             trajectories = list(dict.fromkeys(replace(p, tau=0) for p in alike))
-            heads = [_new_head(features[0], n_classes, start, seed) for start in trajectories]
+            heads = [new_head(features[0], n_classes, start, seed) for start in trajectories]
             for tau, standing in probe_heads(
                 features[0],
                 data.labels,
@@ -190,7 +190,7 @@ def _prepare_partial(
     start, seed = alike[0], options["seed"]
     backbone = copy.deepcopy(backbone).to(parts[0].labels.device)
     reinitialise_last_blocks(backbone, start.reinitialised_blocks, seed=seed)
-    head = _new_head(extract_features(backbone, parts[0].images[:2]), n_classes, start, seed)
+    head = new_head(extract_features(backbone, parts[0].images[:2]), n_classes, start, seed)
     for tau, standing, probed in probe_through_backbone(
         backbone,
         head,
@@ -204,9 +204,10 @@ def _prepare_partial(
         yield _score(replace(start, tau=tau), standing, probed, features, parts)
 
 
-def _new_head(
+def new_head(
     features: Tensor, n_classes: int, preparation: HeadPreparation, seed: int
 ) -> nn.Sequential:
+    """Return the head of a preparation as it is before probing, for features (N, h) like these."""
     head = make_head(
         features.shape[1],
         n_classes,

@@ -37,20 +37,20 @@ def probe_heads(
     batch_size: int = 128,
     seed: int = 0,
 ) -> Iterator[tuple[int, list[nn.Module]]]:
-    """Probe copies of many heads side by side on the same features, in one trajectory.
+    """Probe copies of H heads side by side, and yield tau and copies of them at every tau.
 
     SGD with Nesterov momentum at a constant rate, so the heads at tau equal those of a run stopped
-    at tau; on CPU they do so bit for bit. Every head has its own label smoothing. A head comes out
-    as if it had been probed alone, up to rounding. Heads train in train mode and are yielded in
-    eval mode.
+    at tau; on CPU they do so bit for bit. A head comes out as if it had been probed alone, up to
+    rounding. Heads train in train mode and are yielded in eval mode. Once probing has diverged,
+    their parameters are NaN or infinite.
 
     Parameters
     ----------
     features, targets
         Cached features z_0, shape (N, h), and integer classes, shape (N,), on one device.
     heads
-        H heads of one shape, as `make_head` returns them; a single one may be any module that maps
-        features (N, h) to logits (N, K). They are not changed.
+        Of one shape, as `make_head` returns them; a single one may be any module that maps features
+        (N, h) to logits (N, K). They are not changed.
     taus
         Strictly increasing numbers of epochs, at least 0.
     lr, momentum, weight_decay, batch_size
@@ -60,18 +60,10 @@ def probe_heads(
     seed
         Seed of the batch order and of dropout; the global random state is not changed.
 
-    Yields
-    ------
-    int, list of Module
-        tau and copies of the H heads at every tau. Once probing has diverged, their parameters are
-        NaN or infinite.
-
     Raises
     ------
     ValueError, TypeError
-        If taus, eps, lr or the batch size is out of range, features hold NaN, labels are out of
-        range, the data is empty, only one class is present, there is not one eps for each head, or
-        the heads are not alike.
+        If a hyper-parameter, the features or the labels are out of range, or the heads not alike.
     """
     features, targets, taus = as_features(features), as_labels(targets), as_taus(taus)
     features = features.to(last_layer(heads[0]).weight.dtype) if heads else features

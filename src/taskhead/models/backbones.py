@@ -64,10 +64,7 @@ def cifar_resnet(depth: int, *, weights: Path | None = None) -> nn.Sequential:
     downloaded there with a check of its hash.
     Source: He et al. 2016; checkpoints of akamaster/pytorch_resnet_cifar10 (BSD 2-clause).
 
-    Raises
-    ------
-    ValueError
-        If the depth is not 20, 32, 44 or 56, or a local file does not fit.
+    Raises `ValueError` if the depth is not 20, 32, 44 or 56, or a local file does not fit.
     """
     network = CifarResNet(depth)
     name = _CIFAR_FILES[depth]

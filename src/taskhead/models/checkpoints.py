@@ -18,24 +18,14 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
 def load_checkpoint(network: nn.Module, path: Path, *, ignore: tuple[str, ...] = ()) -> None:
-    """Load the parameters in the file at `path` into `network`.
+    """Load the parameters in the file at `path` into `network`, in place.
 
-    Parameters
-    ----------
-    network
-        Takes the parameters, in place.
-    path
-        A state dict saved by PyTorch, bare or under the key `state_dict`, `model_state_dict` or
-        `model`; a prefix `module.` of all keys is removed. Loaded with `weights_only=True`.
-    ignore
-        Prefixes of keys that the file may hold and the network does not need, such as a
-        classifier's.
+    The file holds a state dict saved by PyTorch, bare or under the key `state_dict`,
+    `model_state_dict` or `model`; a prefix `module.` of all keys is removed. It is read with
+    `weights_only=True`. Keys that begin with one of `ignore` are left out, as a classifier's.
 
-    Raises
-    ------
-    ValueError
-        If the file is missing, cut off or of another kind, a key is missing, surplus or of another
-        shape, or a parameter is not finite; the message names it.
+    Raises `ValueError` if the file is missing, cut off or of another kind, a key is missing,
+    surplus or of another shape, or a parameter is not finite; the message names it.
     """
     if not path.is_file():
         raise ValueError(f"checkpoint {path} does not exist")
@@ -44,7 +34,8 @@ def load_checkpoint(network: nn.Module, path: Path, *, ignore: tuple[str, ...] =
         del given[name]
     try:
         wrong = [name for name, value in given.items() if not bool(value.isfinite().all())]
-        network.load_state_dict(given)
+        if not wrong:
+            network.load_state_dict(given)
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).rpartition(":\n")[2].split())
         raise ValueError(f"checkpoint {path} does not fit the network: {reason[:400]}") from None
@@ -64,10 +55,8 @@ def download(address: str, folder: Path) -> Path:
     Its name ends in the first digits of its SHA-256, "NAME-DIGITS.SUFFIX", as published
     checkpoints do, and is held to them each time.
 
-    Raises
-    ------
-    ValueError
-        If the file cannot be downloaded or written, or its content is not what its name says.
+    Raises `ValueError` if the file cannot be downloaded or written, or its content is not what its
+    name says.
     """
     path = folder / Path(address).name
     digits = path.stem.rpartition("-")[2]

@@ -102,10 +102,7 @@ def load_or_pretrain(
 
     A cached file is used only if its checksum is the one that was noted when it was written.
 
-    Raises
-    ------
-    ValueError
-        If given weights do not fit, or the cache cannot be written to.
+    Raises `ValueError` if given weights do not fit, or the cache cannot be written to.
     """
     recipe = RECIPES[name]
     backbone = recipe.build()
@@ -177,13 +174,8 @@ def checkpoint_path(name: str) -> Path:
 
 
 def _described(recipe: Recipe) -> dict[str, Any]:
-    return {
-        "source": recipe.source,
-        "epochs": recipe.epochs,
-        "lr": recipe.lr,
-        "batch_size": recipe.batch_size,
-        "augment": recipe.augment,
-    }
+    said = ("source", "epochs", "lr", "batch_size", "augment")
+    return {name: getattr(recipe, name) for name in said}
 
 
 def _is_sound(path: Path) -> bool:

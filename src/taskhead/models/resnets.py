@@ -43,10 +43,7 @@ class CifarResNet(nn.Module):
     def __init__(self, depth: int) -> None:
         """Build 3 stages of (depth - 2) / 6 blocks with 16, 32 and 64 channels.
 
-        Raises
-        ------
-        ValueError
-            If the depth is not 20, 32, 44 or 56.
+        Raises `ValueError` if the depth is not 20, 32, 44 or 56.
         """
         super().__init__()
         if depth not in CIFAR_DEPTHS:
@@ -57,9 +54,6 @@ class CifarResNet(nn.Module):
         self.layer1, self.layer2, self.layer3 = (
             _stage(before, after, n_blocks=(depth - 2) // 6) for before, after in pairwise(widths)
         )
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map normalised images (N, 3, H, W) to features (N, 64)."""
@@ -73,10 +67,7 @@ def resnet18_cifar_stem(*, width: int = 64) -> "ResNet":
     It maps (N, 3, 32, 32) to features (N, 8 * width). `width` is the number of channels of the
     first stage.
 
-    Raises
-    ------
-    ValueError
-        If the width is below 1.
+    Raises `ValueError` if the width is below 1.
     """
     from torchvision.models.resnet import BasicBlock, ResNet
 

@@ -50,21 +50,13 @@ def torchvision_backbone(name: str, *, weights: Path | str | None = None) -> nn.
     """Return any torchvision classification model without its classifier, for uint8 images.
 
     Its feature is the input of the classifier after pooling, and it is flattened. The normalisation
-    is that of the model's default weights.
+    is that of the model's default weights. `name` is one of `torchvision_names()`, `weights` the
+    name of torchvision weights ("IMAGENET1K_V1", ...), which are downloaded below the data folder,
+    or a local checkpoint file of the same model. None takes the file `weights/NAME-imagenet.pth`
+    below the data folder if it is there, else the default weights.
 
-    Parameters
-    ----------
-    name
-        One of `torchvision_names()`.
-    weights
-        Name of torchvision weights ("IMAGENET1K_V1", ...), which are downloaded below the data
-        folder, or a local checkpoint file of the same model. None takes the file
-        `weights/NAME-imagenet.pth` below the data folder if it is there, else the default weights.
-
-    Raises
-    ------
-    ValueError
-        If the model or the weights are unknown, cannot be downloaded, are damaged or do not fit.
+    Raises `ValueError` if the model or the weights are unknown, cannot be downloaded, are damaged
+    or do not fit.
     """
     from torchvision import models
 

@@ -15,10 +15,7 @@ def caption(table: pd.DataFrame, path: Path, *, spread: str = BANDS) -> str:
 
     `spread` says how the figure shows the seeds; it is left out where there is one.
 
-    Raises
-    ------
-    ValueError
-        If the provenance beside the table at `path` does not tell who computed it.
+    Raises `ValueError` if the provenance beside the table at `path` does not tell who computed it.
     """
     seeds, preset = table["seed"].nunique(), table["preset"].iloc[0]
     shown = [f"n = {seeds} seeds", spread] if seeds > 1 else ["n = 1 seed"]

@@ -97,16 +97,10 @@ def feature_trends(table: pd.DataFrame) -> pd.DataFrame:
     Only runs that are done count, at every tau at which all seeds have one. A measure that some of
     them lack, as those recorded before it existed, is "not recorded".
 
-    Returns
-    -------
-    DataFrame
-        One row per measure: claim, values at least, peak and greatest energy (means over seeds),
-        AIE at the peak, the statistic that decides with its half width, and the verdict.
+    One row per measure holds the claim, values at least, peak and greatest energy (means over
+    seeds), AIE at the peak, the statistic that decides with its half width, and the verdict.
 
-    Raises
-    ------
-    ValueError
-        If no tau is left.
+    Raises `ValueError` if no tau is left.
     """
     table = _judged(table)
     energies = _seeds_by_tau(table, "aie")
@@ -153,11 +147,8 @@ def best_in_between(table: pd.DataFrame, *, judged_on: str = "test_accuracy") ->
     seeds. The claim holds if the chosen tau lies inside the grid and both differences have a 95
     percent confidence interval above zero. The runs that count are those of `feature_trends`.
 
-    Returns
-    -------
-    DataFrame
-        One row per end of the grid: chosen tau, its AIE and test accuracy, the end's tau and test
-        accuracy, the mean difference, its half width, and the verdict on this comparison.
+    One row per end of the grid holds the chosen tau, its AIE and test accuracy, the end's tau and
+    test accuracy, the mean difference, its half width, and the verdict on this comparison.
     """
     table = _judged(table)
     test, aie = _seeds_by_tau(table, judged_on), _seeds_by_tau(table, "aie")
@@ -200,11 +191,8 @@ def smallest_sufficient(table: pd.DataFrame, searched: str) -> pd.DataFrame:
     accuracy of a value is averaged over the tau grid for every seed. Of the values whose runs are
     all done, the smallest is chosen whose mean over seeds is within one standard error of the best.
 
-    Returns
-    -------
-    DataFrame
-        One row per value: runs, those not done, validation accuracy of the others, its standard
-        error over seeds, and whether the value is chosen.
+    One row per value holds its runs, those not done, the validation accuracy of the others, its
+    standard error over seeds, and whether the value is chosen.
     """
     check_choice("column", searched, table.columns)
     values = table.assign(missed=table["outcome"] != "done").groupby(searched)["missed"]
@@ -239,7 +227,10 @@ def _judged(table: pd.DataFrame) -> pd.DataFrame:
     kept = kept[kept["tau"].isin(seeds.index[seeds == table["seed"].nunique()])]
     if kept.empty:
         counts = ", ".join(f"{n} {name}" for name, n in table["outcome"].value_counts().items())
-        raise ValueError(f"at no tau all seeds have a run that is done ({counts}); lower the rates")
+        raise ValueError(
+            f"at no tau of {', '.join(by_series(table))} all seeds have a run that is done "
+            f"({counts}); lower the rates"
+        )
     return kept
 
 

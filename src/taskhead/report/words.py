@@ -13,8 +13,6 @@ NAMES = {
     "dot": "the dot product",
     "norm": "the norm",
 }
-
-
 _RATES = {
     "searched": (
         "of the finetuning rates at which every run of the rate search is done, the smallest whose "

@@ -28,10 +28,7 @@ DATASETS = tuple(_TORCHVISION)
 def digits_task(draw: Draw, *, classes: range) -> Task:
     """Return the task of telling the given handwritten digits apart, 8 x 8 pixels.
 
-    Raises
-    ------
-    ValueError
-        If another image size is asked for or a class has too few images.
+    Raises `ValueError` if another image size is asked for or a class has too few images.
     """
     if draw.image_size != 8:
         raise ValueError(f"image_size of the handwritten digits must be 8, got {draw.image_size}")
@@ -41,10 +38,7 @@ def digits_task(draw: Draw, *, classes: range) -> Task:
 def dataset_task(name: str, draw: Draw) -> Task:
     """Return a task from a data set of `DATASETS`: its training split is drawn from.
 
-    Raises
-    ------
-    ValueError
-        If the data cannot be read or a class has too few images.
+    Raises `ValueError` if the data cannot be read or a class has too few images.
     """
     size, per_class = draw.image_size, draw.train_per_class + draw.val_per_class
     pool, names = load_dataset(
@@ -78,8 +72,8 @@ def load_dataset(
     The tree `NAME/train` or `NAME/test` below the data folder serves if it is there; else
     torchvision downloads the original with its checksum.
 
-    Parameters, result and errors are those of `load_image_folder`; no room for a download is a
-    `ValueError` too.
+    Parameters, images and errors are those of `read_images`, and the names of the classes are
+    returned too; no room for a download is a `ValueError`.
     """
     check_choice("data set", name, DATASETS)
     folder = data_root() / name

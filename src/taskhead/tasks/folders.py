@@ -18,11 +18,8 @@ def folder_task(folder: Path, draw: Draw) -> Task:
     split off by the seed. Validation images are always drawn from the training images. The other
     domains become the task's out-of-distribution test sets.
 
-    Raises
-    ------
-    ValueError
-        If the tree has domains and none is chosen, the chosen one is not there, classes differ, an
-        image cannot be read, or a class has too few images.
+    Raises `ValueError` if the tree has domains and none is chosen, the chosen one is not there,
+    classes differ, an image cannot be read, or a class has too few images.
     """
     if not folder.is_dir():
         raise ValueError(f"image folder {folder} does not exist; give a folder of class folders")
@@ -78,10 +75,7 @@ def folder_label(folder: Path) -> str:
 
     The hash covers each image's path below the folder, its size and its first 4,096 bytes.
 
-    Raises
-    ------
-    ValueError
-        If the folder does not exist, is none, or holds no image.
+    Raises `ValueError` if the folder does not exist, is none, or holds no image.
     """
     if not folder.is_dir():
         raise ValueError(f"data folder {folder} does not exist or is no folder")

@@ -14,26 +14,12 @@ from taskhead.method.batches import LabelledImages
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
-def load_image_folder(
-    folder: Path, *, image_size: int, per_class: int | None = None, seed: int = 0
-) -> tuple[LabelledImages, list[str]]:
-    """Read the tree `folder/CLASS/*`, and return the names of its classes too.
-
-    Parameters and errors are those of `find_images` and `read_images`.
-    """
-    (files,) = find_images(folder)
-    return read_images(files, image_size=image_size, per_class=per_class, seed=seed), list(files)
-
-
 def find_images(*trees: Path) -> list[dict[str, list[Path]]]:
     """Return the image files of each class of trees `CLASS/*`, classes in alphabetical order.
 
-    Raises
-    ------
-    ValueError
-        If a tree does not exist, its classes are fewer than two or not those of the first tree, one
-        is empty or cannot be read, or a link leads to a folder that holds it or is found otherwise,
-        too, or to an image of another class.
+    Raises `ValueError` if a tree does not exist, its classes are fewer than two or not those of the
+    first tree, one is empty or cannot be read, or a link leads to a folder that holds it or is
+    found otherwise, too, or to an image of another class.
     """
     found: list[dict[str, list[Path]]] = []
     seen: dict[str, tuple[str, Path | None]] = {}
@@ -72,10 +58,8 @@ def class_folders(folder: Path) -> list[Path]:
 def image_files(folder: Path) -> list[Path]:
     """Return all images below a folder, links followed, hidden files and folders left out.
 
-    Raises
-    ------
-    ValueError
-        If a folder cannot be read, or a link leads to one that holds it or is found otherwise, too.
+    Raises `ValueError` if a folder cannot be read, or a link leads to one that holds it or is found
+    otherwise, too.
     """
     return list(_walk(folder, "", {}))
 
@@ -115,31 +99,14 @@ def _doubled(link: Path, image: Path | None = None) -> ValueError:
 def read_images(
     files: dict[str, list[Path]], *, image_size: int, per_class: int | None = None, seed: int = 0
 ) -> LabelledImages:
-    """Read the images of every class into memory.
+    """Read the images of every class, numbered in this order, as uint8 (N, 3, S, S) on the CPU.
 
-    Each image is converted to RGB, resized so that its shorter side is `image_size` (bilinear,
-    antialiased), and cropped to the centre square. It takes 3 * image_size^2 bytes.
+    Each image is converted to RGB, resized so that its shorter side is `image_size`, S in pixels
+    and at least 8 (bilinear, antialiased), and cropped to the centre square. At most `per_class`
+    images of each class are read, drawn from `seed`; None reads all.
 
-    Parameters
-    ----------
-    files
-        The image files of each class; classes are numbered in this order.
-    image_size
-        Side S of the square in pixels, at least 8.
-    per_class
-        Read at most so many images per class, drawn from `seed`; None reads all.
-    seed
-        Seed of the draw.
-
-    Returns
-    -------
-    LabelledImages
-        uint8 images (N, 3, S, S) on the CPU with their labels.
-
-    Raises
-    ------
-    ValueError
-        If an image cannot be read (the file is named), or there is not enough memory.
+    Raises `ValueError` if an image cannot be read (the file is named), or there is not enough
+    memory.
     """
     labels = np.repeat(np.arange(len(files)), [len(paths) for paths in files.values()])
     paths = [path for paths in files.values() for path in paths]
@@ -151,10 +118,7 @@ def read_images(
 def draw_per_class(labels: np.ndarray, per_class: int | None, seed: int) -> np.ndarray:
     """Return sorted indices of at most `per_class` samples of each class, drawn from `seed`.
 
-    Raises
-    ------
-    ValueError
-        If per_class is below 1.
+    Raises `ValueError` if per_class is below 1.
     """
     if per_class is None:
         return np.arange(len(labels))

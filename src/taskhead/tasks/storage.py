@@ -25,10 +25,7 @@ def one_process(name: str) -> Iterator[None]:
 
     A folder that cannot be written to is taken to be complete.
 
-    Raises
-    ------
-    ValueError
-        If the folder cannot be made.
+    Raises `ValueError` if the folder cannot be made.
     """
     folder = data_root()
     try:

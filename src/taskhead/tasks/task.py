@@ -62,11 +62,8 @@ def split(
     what remains, at most `test_per_class` images of each class. `names` of the classes serve in
     messages.
 
-    Raises
-    ------
-    ValueError
-        If a class has too few images, a number is out of range, or a label lies outside
-        0 .. n_classes - 1.
+    Raises `ValueError` if a class has too few images, a number is out of range, or a label lies
+    outside 0 .. n_classes - 1.
     """
     n_train, n_val, n_test = draw.train_per_class, draw.val_per_class, draw.test_per_class
     if n_train < 1 or n_val < 1 or (n_test is not None and n_test < 1):

@@ -1,0 +1,24 @@
+from .method.adaptation import Adaptation, measure
+from .method.batches import LabelledImages
+from .method.energy import average_initial_energy
+from .method.features import extract_features
+from .method.finetuning import evaluate, finetune
+from .method.heads import make_head
+from .method.preparation import HeadPreparation, Prepared, prepare_heads
+from .models.backbones import pretrained_backbone
+
+__version__: str
+__all__ = [
+    "Adaptation",
+    "HeadPreparation",
+    "LabelledImages",
+    "Prepared",
+    "average_initial_energy",
+    "evaluate",
+    "extract_features",
+    "finetune",
+    "make_head",
+    "measure",
+    "prepare_heads",
+    "pretrained_backbone",
+]
