@@ -124,11 +124,6 @@ def test_every_series_is_judged_alone():
     assert together["seeds"].tolist() == [5, 5]
 
 
-def test_series_without_a_run_that_is_done_is_named():
-    with pytest.raises(ValueError, match="broken"):
-        verdicts(pd.concat([sweep("sound"), sweep("broken").assign(outcome="diverged")]))
-
-
 def test_seeds_that_agree_have_an_interval_of_zero():
     assert verdicts(sweep("one")).loc["one", "euclidean grows"] == "holds (1 ± 0)"
 
@@ -202,10 +197,10 @@ def test_tau_counts_only_if_every_seed_has_a_run_that_is_done(outcome: str):
 
 @NOT_DONE
 def test_table_without_a_tau_at_which_all_seeds_are_done_is_refused(outcome: str):
-    data = table()
+    data = sweep("digits")
     data.loc[data["seed"] == 2, "outcome"] = outcome
     for judge in (feature_trends, best_in_between):
-        with pytest.raises(ValueError, match=f"5 {outcome}"):
+        with pytest.raises(ValueError, match=f"digits .*5 {outcome}"):
             judge(data)
 
 
