@@ -86,7 +86,7 @@ def flow(X: Array, y: Array, B0: Array, v0: Array, *, rtol: float = 1e-8) -> Flo
     [1e-11, 1); the solver steps with a hundredth of it.
 
     Raises `ValueError` if shapes do not match, an input is not finite, or rtol is out of range, and
-    `RuntimeError` if the flow has not come to rest within the time limit.
+    `RuntimeError` if the flow has not come to rest within the time limit, or rests at its saddle.
     """
     from scipy.integrate import solve_ivp
 
@@ -141,6 +141,12 @@ def flow(X: Array, y: Array, B0: Array, v0: Array, *, rtol: float = 1e-8) -> Flo
     end = basis @ state.reshape(start.shape)
     B, v = end[..., :d], end[..., d]
     residual = targets - _apply(inputs, _apply(_transpose(B), v))
+    pull = np.linalg.norm(_apply(_transpose(inputs), residual), axis=-1)
+    if np.any(pull > np.sqrt(rtol) * np.linalg.norm(aim, axis=-1)):
+        raise RuntimeError(
+            f"the flow rests at its saddle, where backbone and head are zero, and has fitted "
+            f"nothing: their largest entry is {np.abs(start).max():.3g}; start from larger ones"
+        )
     drift = np.abs(_conserved(B, v) - _conserved(backbone, head)).max((-2, -1))
     return FlowResult(B, v, residual, drift)
 
