@@ -23,7 +23,7 @@ from taskhead.method.adaptation import measure
 from taskhead.method.features import extract_features
 from taskhead.method.finetuning import evaluate, finetune
 from taskhead.method.heads import make_head
-from taskhead.method.probing import probe_heads
+from taskhead.method.probing import Stop, probe_head
 from taskhead.models.resnets import CifarResNet
 from taskhead.tasks.task import Task
 
@@ -150,10 +150,11 @@ def difference(
     """
     z0, device = extract_features(backbone, task.train.images), task.train.labels.device
     options = {"lr": shared.hp_lr, "batch_size": shared.batch_size}
-    ((_, (probed,)),) = probe_heads(z0, task.train.labels, [head], taus=[1], eps=[0.0], **options)
+    after = Stop(tau=1)
+    probed = probe_head(z0[None], task.train.labels, head, [after], fresh=z0[None], **options)
     tuned = finetune(
         backbone,
-        probed,
+        probed[after].head,
         task.train,
         task.val,
         epochs=2,

@@ -1,5 +1,6 @@
 """Small problems and shorthands for the tests, drawn from a seed."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from taskhead.experiments import table
 from taskhead.method.batches import LabelledImages
-from taskhead.method.probing import probe_heads
+from taskhead.method.probing import Stop, probe_head
 from taskhead.tasks.images import find_images, read_images
 
 SESSION = {
@@ -32,11 +33,13 @@ def problem(seed: int, *, n: int, d: int, h: int) -> tuple[np.ndarray, ...]:
     return (X if n >= d else X.T), y, B0, rng.normal(size=h) / np.sqrt(h)
 
 
-def probe_head(
-    features: Tensor, targets: Tensor, head: nn.Module, *, eps: float = 0.0, **options: Any
+def probe_at_taus(
+    features: Tensor, labels: Tensor, head: nn.Module, *, taus: Iterable[int], **options: Any
 ) -> list[nn.Module]:
-    """Probe a single head and return it at every tau."""
-    return [one for _, (one,) in probe_heads(features, targets, [head], eps=[eps], **options)]
+    """Probe a head on features (N, h) without views, and return it at every tau."""
+    stops, views = [Stop(tau) for tau in taus], features[None]
+    probed = probe_head(views, labels, head, stops, fresh=views, **options)
+    return [probed[stop].head for stop in stops]
 
 
 def floor_of_smoothing(eps: float, n_classes: int) -> float:

@@ -5,13 +5,13 @@ from itertools import pairwise
 
 import pytest
 import torch
-from problems import changed, probe_head
+from problems import changed, probe_at_taus
 from torch import nn
 
 from taskhead.method.batches import LabelledImages, shuffled_batches
 from taskhead.method.features import extract_features
 from taskhead.method.heads import make_head
-from taskhead.method.probing import probe_through_backbone
+from taskhead.method.through_backbone import probe_through_backbone
 from taskhead.models.pretraining import small_convnet
 
 RUN = {"lr": 0.1, "batch_size": 8, "seed": 3}
@@ -35,7 +35,7 @@ def probed(backbone: nn.Module, bn_mode: str, taus: list[int]) -> list[tuple[nn.
 def test_head_probed_in_eval_mode_is_that_of_probing():
     backbone = small_convnet().eval()
     z0 = extract_features(backbone, images().images)
-    heads = probe_head(z0, images().labels, make_head(z0.shape[1], 3), taus=TAUS, **RUN)
+    heads = probe_at_taus(z0, images().labels, make_head(z0.shape[1], 3), taus=TAUS, **RUN)
     for (_, head), alone in zip(probed(backbone, "eval", TAUS), heads, strict=True):
         for ours, theirs in zip(head.parameters(), alone.parameters(), strict=True):
             torch.testing.assert_close(ours, theirs)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from problems import floor_of_smoothing, probe_head
+from problems import floor_of_smoothing, probe_at_taus
 from torch.nn.functional import one_hot
 
 from taskhead.method.energy import (
@@ -30,7 +30,7 @@ def test_uniform_prediction_leaves_the_same_energy_on_every_sample(n_classes: in
 def test_zero_head_that_is_not_probed_has_the_energy_of_uniform_prediction():
     features = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
     targets = torch.arange(7)
-    (start,) = probe_head(features, targets, make_head(3, 10, init_scale=0), taus=[0], lr=0.1)
+    (start,) = probe_at_taus(features, targets, make_head(3, 10, init_scale=0), taus=[0], lr=0.1)
     aie = average_initial_energy(start(features), targets)
     assert aie == pytest.approx(math.sqrt(9 / 10), abs=1e-15)
     assert aie == pytest.approx(0.9487, abs=5e-5)
@@ -49,7 +49,7 @@ def test_fitting_smoothed_labels_exactly_leaves_the_floor(eps: float, floor: flo
 def test_probing_to_convergence_on_smoothed_labels_leaves_the_floor(eps: float):
     features, targets = torch.eye(4).double(), torch.arange(4)
     head = make_head(4, 4).double()
-    *_, long, longer = probe_head(features, targets, head, taus=[0, 300, 400], lr=4, eps=eps)
+    *_, long, longer = probe_at_taus(features, targets, head, taus=[0, 300, 400], lr=4, eps=eps)
     left = [average_initial_energy(head(features), targets) for head in (long, longer)]
     assert left == pytest.approx([floor_of_smoothing(eps, 4)] * 2, abs=1e-10)
 

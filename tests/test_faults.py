@@ -64,7 +64,7 @@ def test_wrong_option_ends_the_command(capsys, results: Path, change: dict, name
     ("name", "damage", "message"),
     [
         ("digits.csv", lambda data: data[:-9], "cut off"),
-        ("digits.csv", lambda data: data.replace(b"tau", b"tua"), "'tau'"),
+        ("digits.csv", lambda data: data.replace(b"seed", b"sede"), "'seed'"),
         ("digits.csv", lambda data: data.replace(b",done,", b",", 1), "line 2"),
         ("digits.csv", lambda data: b"\xff" + data, "digits.csv"),
         ("digits.json", lambda data: data[:-9], "digits.json"),

@@ -1,19 +1,23 @@
 """Head preparation: what each knob does, what is measured, and what is called of no use."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
-from problems import changed, floor_of_smoothing, probe_head, weights
+from problems import changed, floor_of_smoothing, probe_at_taus, weights
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from taskhead.method.batches import LabelledImages
 from taskhead.method.energy import average_initial_energy
 from taskhead.method.features import extract_features
+from taskhead.method.finetuning import finetune
+from taskhead.method.head_preparation import HeadPreparation
 from taskhead.method.heads import last_layer, last_layer_norm, make_head
-from taskhead.method.preparation import HeadPreparation, prepare_heads
+from taskhead.method.preparation import prepare_heads
+from taskhead.method.prepared import EnergyNotReached
 from taskhead.models.resnets import CifarResNet
 
 OPTIONS = {"lr": 0.1, "batch_size": 8, "seed": 3}
@@ -83,7 +87,7 @@ def test_a_shared_trajectory_changes_no_bit(backbone: nn.Module):
 def test_head_is_that_of_probing_on_cached_features(backbone: nn.Module):
     (prepared,) = prepare_heads(backbone, TRAIN, [HeadPreparation(3, eps=0.1)], **OPTIONS)
     z0 = extract_features(backbone, TRAIN.images)
-    (head,) = probe_head(z0, TRAIN.labels, make_head(6, 3, seed=3), taus=[3], eps=0.1, **OPTIONS)
+    (head,) = probe_at_taus(z0, TRAIN.labels, make_head(6, 3, seed=3), taus=[3], eps=0.1, **OPTIONS)
     assert torch.equal(weights(prepared.head), weights(head))
 
 
@@ -102,6 +106,148 @@ def test_longer_probing_leaves_less_energy_down_to_the_floor_of_smoothing():
     assert energies == sorted(energies, reverse=True)
     assert energies[-1] < 0.01
     assert smooth[-1].aie == pytest.approx(floor_of_smoothing(0.2, 3), abs=1e-4)
+
+
+class Then(nn.Module):
+    """What a function makes of features."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.function(features)
+
+
+@pytest.fixture(scope="module")
+def sided() -> LabelledImages:
+    """Return images whose class is the brighter side, which flips turn into the other class."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(40) % 2
+    shade = torch.linspace(-1, 1, 8) * (2 * labels - 1)[:, None, None, None]
+    return LabelledImages(shade + 0.3 * torch.randn(40, 3, 8, 8, generator=generator), labels)
+
+
+def test_energy_is_that_of_the_first_step_of_finetuning(sided: LabelledImages):
+    class Spy(nn.Linear):
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            logits = super().forward(features)
+            if logits.requires_grad:
+                logits.register_hook(gradients.append)
+            return logits
+
+    gradients: list[torch.Tensor] = []
+
+    def noisy(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return images + 2 * torch.randn(images.shape, generator=generator)
+
+    backbone = nn.Sequential(nn.Flatten(), *make_head(192, 6), nn.Dropout(0.9))
+    options = {"augment": noisy, "batch_size": 40}
+    (mild,) = prepare_heads(backbone, sided, [HeadPreparation(200)], lr=0.3, **options)
+    head = Spy(6, 2)
+    head.load_state_dict(mild.head[0].state_dict())
+    for seed in range(20):
+        finetune(backbone, head, sided, sided, epochs=1, lr=1e-3, momentum=0, seed=seed, **options)
+    energies = 40 * torch.stack(gradients).norm(dim=2).mean(dim=1)
+    assert len(energies) == 20
+    error = float(energies.std()) / math.sqrt(20) + float(energies.std()) / math.sqrt(10)
+    assert mild.aie == pytest.approx(float(energies.mean()), abs=3 * error)
+    assert abs(mild.aie_clean - float(energies.mean())) > 3 * error
+
+
+def test_energies_of_finetuning_and_of_the_images_as_they_are_part(sided: LabelledImages):
+    options = {"lr": 0.1, "batch_size": 8}
+    (plain,) = prepare_heads(nn.Flatten(), sided, [HeadPreparation(20)], **options)
+    (seen,) = prepare_heads(
+        nn.Flatten(), sided, [HeadPreparation(20)], augment="crop-flip", **options
+    )
+    assert plain.aie == plain.aie_clean < 0.1
+    assert seen.aie > 0.5
+
+
+@pytest.mark.parametrize("lr", ["auto", 0.05])
+@pytest.mark.parametrize("hidden", [(), (16,)])
+def test_energies_are_reached_whatever_the_rate(backbone: nn.Module, lr, hidden: tuple):
+    asked = [HeadPreparation(energy=e, hidden=hidden) for e in (0.6, 0.45)]
+    asked += [HeadPreparation(tau=0, hidden=hidden)]
+    *reached, start = prepare_heads(backbone, TRAIN, asked, val=VAL, lr=lr, batch_size=8)
+    assert [each.aie for each in reached] == pytest.approx([0.6, 0.45], abs=2e-4)
+    assert [each.outcome for each in reached] == ["done", "done"]
+    assert all(each.reached for each in (*reached, start))
+    assert 0 == start.steps < reached[0].steps <= reached[1].steps
+    assert reached[0].tau == reached[0].steps / 4
+
+
+def test_energy_out_of_reach_names_start_and_floor_and_keeps_the_others(backbone: nn.Module):
+    asked = [HeadPreparation(energy=e, eps=0.5) for e in (0.7, 0.3)]
+    with pytest.raises(EnergyNotReached, match=r"0\.3 .* from 0\.\d+ to 0\.\d+") as caught:
+        prepare_heads(backbone, TRAIN, asked, batch_size=8)
+    kept, lost = caught.value.prepared
+    assert (kept.reached, lost.reached, lost.outcome) == (True, False, "unreached")
+    assert lost.aie > floor_of_smoothing(0.5, 3) - 0.01
+    with pytest.raises(EnergyNotReached, match=r"1\.2 .* above 0\.\d+"):
+        prepare_heads(backbone, TRAIN, [HeadPreparation(energy=1.2)], batch_size=8)
+
+
+def test_scaled_features_need_no_other_rate_or_head(backbone: nn.Module):
+    asked = [HeadPreparation(energy=0.4, init_scale=0)]
+    (plain,), (scaled,) = (
+        prepare_heads(each, TRAIN, asked, batch_size=8)
+        for each in (backbone, nn.Sequential(backbone, Then(lambda z: 1000 * z)))
+    )
+    assert scaled.lr == pytest.approx(plain.lr, rel=1e-4)
+    torch.testing.assert_close(
+        1000 * scaled.head[0].weight, plain.head[0].weight, rtol=1e-3, atol=1e-4
+    )
+
+
+def test_train_mode_measures_energy_by_batch_and_keeps_the_statistics(backbone: nn.Module):
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    (frozen,), (batched,) = (
+        prepare_heads(backbone, TRAIN, [HeadPreparation(4)], bn_mode=mode, **OPTIONS)
+        for mode in ("eval", "train")
+    )
+    assert frozen.aie == frozen.aie_clean
+    assert batched.aie != batched.aie_clean
+    assert not changed(backbone, before)
+
+
+@pytest.mark.parametrize("kind", [torch.int32, torch.int16, torch.uint8, torch.bool, "numpy"])
+def test_labels_of_any_integer_type_are_taken(kind):
+    labels = torch.arange(30) % 2
+    given = labels.numpy() if kind == "numpy" else labels.to(kind)
+    (ours,), (theirs,) = (
+        prepare_heads(nn.Flatten(), (TRAIN.images, each), [HeadPreparation(2)], **OPTIONS)
+        for each in (given, labels)
+    )
+    assert torch.equal(weights(ours.head), weights(theirs.head))
+
+
+@pytest.mark.parametrize(
+    "cast",
+    [torch.Tensor.half, torch.Tensor.double, lambda f: f[:, :, None, None]],
+    ids=["float16", "float64", "not flattened"],
+)
+def test_features_of_any_floating_type_are_taken(backbone: nn.Module, cast):
+    (ours,), (theirs,) = (
+        prepare_heads(each, TRAIN, [HeadPreparation(2)], **OPTIONS)
+        for each in (nn.Sequential(backbone, Then(cast)), backbone)
+    )
+    assert ours.aie == pytest.approx(theirs.aie, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"views": 0}, "views.* 0"),
+        ({"bn_mode": "on"}, "bn_mode 'on'"),
+        ({"augment": "blur"}, "augment 'blur'"),
+        ({"lr": -1.0}, "lr.* -1"),
+    ],
+)
+def test_option_out_of_range_is_refused(backbone: nn.Module, change: dict, named: str):
+    with pytest.raises(ValueError, match=named):
+        prepare_heads(backbone, TRAIN, [HeadPreparation(1)], **OPTIONS | change)
 
 
 def test_zero_head_starts_from_uniform_predictions(backbone: nn.Module):
@@ -171,6 +317,13 @@ def test_last_layer_of_the_head_is_trained(backbone: nn.Module):
     ("given", "error", "named"),
     [
         ({"tau": -1}, ValueError, "tau.* -1"),
+        ({"energy": 0.5}, ValueError, "1 and 0.5"),
+        ({"tau": None}, ValueError, "None and None"),
+        (
+            {"tau": None, "energy": 0.5, "reinitialised_blocks": 1},
+            ValueError,
+            "reinitialised_blocks",
+        ),
         ({"tau": 1.5}, TypeError, "tau.* 1.5"),
         ({"tau": True}, TypeError, "tau.* True"),
         ({"eps": 1.0}, ValueError, "eps.* 1.0"),

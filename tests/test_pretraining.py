@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from taskhead.method.preparation import HeadPreparation, prepare_heads
+from taskhead.method.head_preparation import HeadPreparation
+from taskhead.method.preparation import prepare_heads
 from taskhead.models.backbones import pretrained_backbone
 from taskhead.models.checkpoints import file_sha256
 from taskhead.models.pretraining import (

@@ -5,15 +5,16 @@ import math
 import numpy as np
 import pytest
 import torch
-from problems import probe_head, weights
+from problems import probe_at_taus, weights
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from taskhead.method.energy import average_initial_energy, mean_energy
 from taskhead.method.heads import make_head
-from taskhead.method.probing import probe_heads
+from taskhead.method.probing import Stop, probe_head
 
 TAUS = [0, 1, 3, 7]
-EPS = [0.0, 0.2, 0.2]
+LEVELS = [0.74, 0.65, 0.55]
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +24,20 @@ def data() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(30, 6, generator=generator) + torch.eye(3, 6)[targets], targets
 
 
+@pytest.fixture(scope="module")
+def views(data) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return views to probe on, and fresh ones."""
+    noise = torch.randn(7, 30, 6, generator=torch.Generator().manual_seed(1))
+    return data[0] + 0.3 * noise[:4], data[0] + 0.3 * noise[4:]
+
+
 @pytest.mark.parametrize("hidden", [(), (8,)])
 @pytest.mark.parametrize("eps", [0.0, 0.2])
 def test_head_equals_that_of_a_run_stopped_there(data, hidden: tuple, eps: float):
     options = {"lr": 0.1, "eps": eps, "batch_size": 8, "weight_decay": 0.01, "seed": 5}
-    heads = probe_head(*data, make_head(6, 3, hidden=hidden), taus=TAUS, **options)
+    heads = probe_at_taus(*data, make_head(6, 3, hidden=hidden), taus=TAUS, **options)
     for tau, head in zip(TAUS, heads, strict=True):
-        (stopped,) = probe_head(*data, make_head(6, 3, hidden=hidden), taus=[tau], **options)
+        (stopped,) = probe_at_taus(*data, make_head(6, 3, hidden=hidden), taus=[tau], **options)
         assert torch.equal(weights(stopped), weights(head))
     assert len({float(weights(head).sum()) for head in heads}) == len(TAUS)
 
@@ -50,47 +58,87 @@ def test_trajectory_equals_a_plain_loop(data, momentum: float, eps: float):
             cross_entropy(theirs(features[rows]), targets[rows], label_smoothing=eps).backward()
             optimiser.step()
     options = {"lr": 0.1, "momentum": momentum, "eps": eps, "batch_size": 8, "seed": 4}
-    (head,) = probe_head(*data, ours, taus=[3], **options)
+    (head,) = probe_at_taus(*data, ours, taus=[3], **options)
     torch.testing.assert_close(weights(head), weights(theirs), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("hidden", [(), (8, 8)])
-def test_heads_side_by_side_come_out_as_alone(data, hidden: tuple):
-    heads = [make_head(6, 3, hidden=hidden, seed=seed) for seed in range(3)]
-    options = {"taus": TAUS, "lr": 0.1, "batch_size": 8, "weight_decay": 0.01, "seed": 5}
-    together = [standing for _, standing in probe_heads(*data, heads, eps=EPS, **options)]
-    for position, (head, eps) in enumerate(zip(heads, EPS, strict=True)):
-        alone = probe_head(*data, head, eps=eps, **options)
-        for ours, theirs in zip(together, alone, strict=True):
-            torch.testing.assert_close(
-                weights(ours[position]), weights(theirs), rtol=1e-5, atol=1e-6
+def test_an_epoch_takes_one_view_of_each_image_and_in_time_all():
+    class Spy(nn.Linear):
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            seen.append(features.detach())
+            return super().forward(features)
+
+    seen: list[torch.Tensor] = []
+    views = torch.arange(8.0).reshape(4, 2, 1) + torch.zeros(4, 2, 3)  # view, image
+    options = {"fresh": views[:1], "lr": 0.1, "batch_size": 1}
+    probe_head(views, torch.tensor([0, 1]), Spy(3, 2), [Stop(40)], **options)
+    steps = torch.cat([each for each in seen if len(each) == 1])[:, 0].reshape(40, 2)
+    assert (steps.sort(dim=1).values % 2 != steps.sort(dim=1).values.flip(1) % 2).all()
+    assert set(steps.flatten().tolist()) == set(range(8))
+
+
+@pytest.mark.parametrize("batch_size", [8, 30])
+def test_energy_is_met_at_the_first_step_down_to_it(data, views, batch_size: int):
+    probed, fresh = views
+    options = {"fresh": fresh, "lr": 0.1, "batch_size": batch_size}
+    stops = [Stop(energy=level) for level in LEVELS] + [Stop(tau) for tau in range(60)]
+    found = probe_head(probed, data[1], make_head(6, 3), stops, **options)
+    for level in LEVELS:
+        stopped = found[Stop(energy=level)]
+        logits = stopped.head(fresh.flatten(0, 1))
+        labels = data[1].repeat(len(fresh))
+        assert average_initial_energy(logits, labels) == pytest.approx(level, abs=2e-4)
+        assert stopped.epochs == pytest.approx(stopped.steps / math.ceil(30 / batch_size))
+        if batch_size == 30:
+            before, after = (
+                mean_energy(found[Stop(tau)].head, fresh, data[1])
+                for tau in (stopped.steps - 1, stopped.steps)
             )
+            assert after <= level < before
+            ends = [weights(found[Stop(stopped.steps - back)].head) for back in (1, 0)]
+            share = (weights(stopped.head) - ends[0]) / (ends[1] - ends[0])
+            torch.testing.assert_close(share, share[:1].expand_as(share), rtol=1e-2, atol=1e-2)
 
 
-def test_heads_side_by_side_equal_those_of_a_run_stopped_there(data):
-    heads = [make_head(6, 3, seed=seed) for seed in range(3)]
-    options = {"lr": 0.1, "batch_size": 8, "eps": EPS}
-    for tau, standing in probe_heads(*data, heads, taus=TAUS, **options):
-        ((_, stopped),) = probe_heads(*data, heads, taus=[tau], **options)
-        for ours, theirs in zip(standing, stopped, strict=True):
-            assert torch.equal(weights(ours), weights(theirs))
+def test_what_else_is_asked_for_changes_no_bit(data, views):
+    options = {"fresh": views[1], "lr": 0.1, "batch_size": 8}
+    stops = [*(Stop(tau) for tau in TAUS), *(Stop(energy=level) for level in LEVELS)]
+    together = probe_head(views[0], data[1], make_head(6, 3), stops, **options)
+    for stop in stops:
+        alone = probe_head(views[0], data[1], make_head(6, 3), [stop], **options)[stop]
+        assert torch.equal(weights(alone.head), weights(together[stop].head))
+        assert (alone.epochs, alone.steps) == (together[stop].epochs, together[stop].steps)
 
 
-def test_head_that_diverges_spares_the_others(data):
-    calm, wild = make_head(6, 3), make_head(6, 3, seed=1)
-    with torch.no_grad():
-        wild[0].weight.fill_(math.inf)
-    *_, (_, (kept, lost)) = probe_heads(*data, [calm, wild], taus=TAUS, lr=0.1, eps=[0, 0])
-    *_, alone = probe_head(*data, calm, taus=TAUS, lr=0.1)
-    torch.testing.assert_close(weights(kept), weights(alone), rtol=1e-5, atol=1e-6)
-    assert not lost(data[0]).isfinite().all()
+@pytest.mark.parametrize(("level", "named"), [(1.2, "1.2 is above 0"), (0.01, "0.01 .* from 0")])
+def test_energy_out_of_reach_has_a_reason_and_spares_the_others(data, views, level, named):
+    start = mean_energy(make_head(6, 3), views[1], data[1])
+    stops = [Stop(energy=level), Stop(energy=0.6), Stop(tau=2)]
+    found = probe_head(views[0], data[1], make_head(6, 3), stops, fresh=views[1], lr=0.1)
+    assert found[stops[0]].reason
+    assert f"{start:.4f}" in found[stops[0]].reason
+    assert [found[stop].reason for stop in stops[1:]] == [None, None]
+
+
+def test_rate_is_halved_until_the_energy_no_longer_rises(data):
+    views = data[0][None]
+    options = {"fresh": views, "batch_size": 8}
+    rough = probe_head(views, data[1], make_head(6, 3), [Stop(20)], lr=64.0, **options)[Stop(20)]
+    calm = probe_head(views, data[1], make_head(6, 3), [Stop(20)], lr=64.0, halve=True, **options)[
+        Stop(20)
+    ]
+    assert rough.lr == 64
+    assert calm.lr < 8
+    assert math.log2(64 / calm.lr).is_integer()
+    again = probe_head(views, data[1], make_head(6, 3), [Stop(20)], lr=calm.lr, **options)
+    assert torch.equal(weights(again[Stop(20)].head), weights(calm.head))
 
 
 def test_given_head_and_random_state_stay_as_they_are(data):
     head = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm1d(6), nn.Linear(6, 3)).train()
     before = {name: value.clone() for name, value in head.state_dict().items()}
     state = torch.random.get_rng_state()
-    start, *_ = probe_head(*data, head, taus=TAUS, lr=0.1)
+    start, *_ = probe_at_taus(*data, head, taus=TAUS, lr=0.1)
     for name, value in head.state_dict().items():
         assert torch.equal(value, before[name])
         assert torch.equal(value, start.state_dict()[name])
@@ -98,102 +146,46 @@ def test_given_head_and_random_state_stay_as_they_are(data):
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_dropout_is_seeded_and_off_in_what_comes_out(data):
+def test_dropout_is_off_as_it_is_in_finetuning(data):
     head = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), nn.Linear(8, 3)).train()
-    first, again, other = (
-        probe_head(*data, head, taus=[3], lr=0.1, seed=seed)[0] for seed in (1, 1, 2)
-    )
-    assert torch.equal(weights(first), weights(again))
-    assert not torch.equal(weights(first), weights(other))
-    assert torch.equal(first(data[0]), first(data[0]))
-    with_more_taus = probe_head(*data, head, taus=[1, 2, 3], lr=0.1, seed=1)
-    assert torch.equal(weights(with_more_taus[-1]), weights(first))
-
-
-def test_last_batch_of_one_reaches_batchnorm_with_others(data):
-    head = nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 3))
-    (probed,) = probe_head(data[0][:9], data[1][:9], head, taus=[2], lr=0.1, batch_size=8)
-    assert int(probed[0].num_batches_tracked) == 2
-
-
-@pytest.mark.parametrize("kind", [torch.int32, torch.int16, torch.uint8, "numpy"])
-def test_labels_of_any_integer_type_are_taken(data, kind):
-    features, targets = data
-    given = targets.numpy() if kind == "numpy" else targets.to(kind)
-    (ours,), (theirs,) = (
-        probe_head(features, labels, make_head(6, 3), taus=[2], lr=0.1)
-        for labels in (given, targets)
-    )
+    without = nn.Sequential(head[0], nn.Identity(), head[2])
+    (ours,), (theirs,) = (probe_at_taus(*data, each, taus=[3], lr=0.1) for each in (head, without))
     assert torch.equal(weights(ours), weights(theirs))
-
-
-@pytest.mark.parametrize(
-    "cast",
-    [torch.Tensor.double, torch.Tensor.numpy, lambda f: f[:, :, None, None]],
-    ids=["float64", "numpy", "not flattened"],
-)
-def test_features_of_any_floating_type_are_taken(data, cast):
-    features, targets = data
-    (ours,), (theirs,) = (
-        probe_head(given, targets, make_head(6, 3), taus=[2], lr=0.1)
-        for given in (cast(features), features)
-    )
-    assert torch.equal(weights(ours), weights(theirs))
-
-
-def test_half_precision_and_bool_labels_are_taken(data):
-    features, targets = data
-    (head,) = probe_head(features.half(), targets == 0, make_head(6, 2), taus=[1], lr=0.1)
-    assert weights(head).isfinite().all()
-
-
-@pytest.mark.parametrize("taus", [np.array([0, 2]), [np.int64(0), np.int32(2)], (0, 2)])
-def test_taus_may_come_from_numpy(data, taus):
-    assert len(probe_head(*data, make_head(6, 3), taus=taus, lr=0.1)) == 2
 
 
 BAD = [
-    ({"taus": []}, ValueError, "taus"),
-    ({"taus": [0, 2, 2]}, ValueError, r"\[0, 2, 2\]"),
-    ({"taus": [4, 1]}, ValueError, r"\[4, 1\]"),
-    ({"taus": [-1, 0]}, ValueError, "-1"),
-    ({"taus": [0, 1.5]}, TypeError, "tau"),
-    ({"taus": [True]}, TypeError, "True"),
-    ({"eps": 1.0}, ValueError, "eps.* 1.0"),
-    ({"eps": -0.1}, ValueError, "eps.* -0.1"),
-    ({"lr": 0}, ValueError, "lr.* 0"),
-    ({"lr": math.nan}, ValueError, "lr.* nan"),
-    ({"batch_size": 0}, ValueError, "batch_size.* 0"),
-    ({"features": torch.zeros(29, 6)}, ValueError, "29 .* 30"),
-    ({"features": torch.full((30, 6), math.nan)}, ValueError, "30 of 30"),
-    ({"features": torch.zeros(30, 6, 2)}, ValueError, r"\(30, 6, 2\)"),
-    ({"features": torch.zeros(30, 6).long()}, TypeError, "int64"),
-    ({"features": [[0.0] * 6] * 30}, TypeError, "list"),
-    ({"targets": torch.full((30,), 3)}, ValueError, "from 3 to 3"),
-    ({"targets": torch.zeros(30, dtype=torch.int64)}, ValueError, "30 labels are 0"),
-    ({"features": torch.zeros(0, 6), "targets": torch.zeros(0).long()}, ValueError, "empty"),
-    ({"targets": torch.zeros(30)}, TypeError, "float32"),
+    ({"eps": 1.0}, "eps.* 1.0"),
+    ({"eps": -0.1}, "eps.* -0.1"),
+    ({"lr": 0}, "lr.* 0"),
+    ({"lr": math.nan}, "lr.* nan"),
+    ({"batch_size": 0}, "batch_size.* 0"),
 ]
 
 
-@pytest.mark.parametrize(("change", "error", "named"), BAD)
-def test_bad_input_is_refused_before_anything_is_trained(data, change, error, named):
-    given = {"features": data[0], "targets": data[1], "taus": [0, 1], "lr": 0.1} | change
-    with pytest.raises(error, match=named) as caught:
-        probe_head(head=make_head(6, 3), **given)
-    assert "\n" not in str(caught.value)
+@pytest.mark.parametrize(("change", "named"), BAD)
+def test_bad_option_is_refused_before_anything_is_trained(data, change: dict, named: str):
+    with pytest.raises(ValueError, match=named):
+        probe_at_taus(*data, make_head(6, 3), **{"taus": [1], "lr": 0.1} | change)
 
 
 @pytest.mark.parametrize(
-    ("heads", "named"),
+    ("given", "error", "named"),
     [
-        ([], "0 heads"),
-        ([make_head(6, 3)], "1 heads and 2 eps"),
-        ([make_head(6, 3), make_head(6, 4)], r"\(\(6, 3\),\)"),
-        ([make_head(6, 3), make_head(6, 3, hidden=(8,))], r"\(\(6, 3\),\)"),
-        ([nn.Linear(6, 3)] * 2, "None"),
+        ({}, ValueError, "None and None"),
+        ({"tau": 1, "energy": 0.5}, ValueError, "1 and 0.5"),
+        ({"energy": 0.0}, ValueError, "energy.* 0.0"),
+        ({"energy": 1.5}, ValueError, "energy.* 1.5"),
+        ({"energy": math.nan}, ValueError, "energy.* nan"),
+        ({"tau": -1}, ValueError, "tau.* -1"),
+        ({"tau": 1.5}, TypeError, "tau.* 1.5"),
+        ({"tau": True}, TypeError, "tau.* True"),
     ],
 )
-def test_heads_that_are_not_alike_are_refused(data, heads: list, named: str):
-    with pytest.raises(ValueError, match=named):
-        list(probe_heads(*data, heads, taus=TAUS, lr=0.1, eps=[0, 0]))
+def test_stop_out_of_range_is_refused(given: dict, error: type, named: str):
+    with pytest.raises(error, match=named):
+        Stop(**given)
+
+
+def test_tau_may_come_from_numpy():
+    assert Stop(np.int64(3)) == Stop(3)
+    assert type(Stop(np.int64(3)).tau) is int

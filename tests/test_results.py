@@ -21,7 +21,8 @@ from taskhead.experiments.studies import load_study
 from taskhead.method.adaptation import measure
 from taskhead.method.features import extract_features
 from taskhead.method.finetuning import evaluate, finetune
-from taskhead.method.preparation import HeadPreparation, prepare_heads
+from taskhead.method.head_preparation import HeadPreparation
+from taskhead.method.preparation import prepare_heads
 from taskhead.models.backbones import pretrained_backbone
 from taskhead.report import claims, figures
 from taskhead.tasks.datasets import digits_task
@@ -330,3 +331,25 @@ def test_rows_of_a_backbone_with_other_weights_are_not_mixed(results: Path):
     with pytest.raises(ValueError, match=r"small_convnet.*000000000000"):
         compute_study("energy_sweep", results=results, **SWEEP)
     assert path.read_bytes() == before
+
+
+def test_heads_are_probed_down_to_energies_and_those_out_of_reach_say_so(tmp_path: Path):
+    levels = [0.6, 0.3, 1.3]
+    rows = compute_study("energy_sweep", **SWEEP, results=tmp_path, seeds=[0], energy=levels)
+    rows = rows.set_index("energy")
+    assert rows.loc[[0.3, 0.6], "aie"].tolist() == pytest.approx([0.3, 0.6], abs=2e-4)
+    assert rows["outcome"].tolist() == ["done", "done", "unreached"]
+    assert "1.3" in rows.loc[1.3, "reason"]
+    assert rows["tau"].isna().all()
+    assert rows["test_accuracy"].isna().tolist() == [False, False, True]
+
+
+def test_table_older_than_a_key_is_read_with_its_default(tmp_path: Path):
+    plan = make_plan("energy_sweep", setting="digits", preset="smoke", seeds=[0])
+    path = tmp_path / "t.csv"
+    table.append(path, plan.kind.run, {plan.runs[0]: [{"outcome": "done"}]}, SESSION)
+    header, row = path.read_text().splitlines()
+    place = header.split(",").index("energy")
+    older = [",".join(v for i, v in enumerate(t.split(",")) if i != place) for t in (header, row)]
+    path.write_text("\n".join(older) + "\n")
+    assert list(table.read(path, plan.kind.run)) == [plan.runs[0]]

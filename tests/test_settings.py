@@ -110,6 +110,16 @@ def test_what_the_caller_gives_takes_the_place_of_what_the_files_say(given, fiel
     assert {getattr(run, field) for run in plan("energy_sweep", "digits", **given).runs} == value
 
 
+def test_runs_stop_at_each_tau_and_at_each_energy_and_one_takes_the_place_of_the_other():
+    def stops(**given: list) -> list[tuple]:
+        runs = plan("energy_sweep", "digits", seeds=[0], **given).runs
+        return [(run.tau, run.energy) for run in runs]
+
+    assert stops(tau=[0, 9], energy=[0.5]) == [(None, 0.5), (0, None), (9, None)]
+    assert stops(energy=[0.5, 0.2]) == [(None, 0.2), (None, 0.5)]
+    assert stops() == [(0, None), (16, None), (256, None)]
+
+
 def test_what_is_not_given_changes_nothing():
     nothing = {"backbone": None, "ft_lr": None, "image_size": None}
     assert plan("energy_sweep", "digits", **nothing).runs == plan("energy_sweep", "digits").runs

@@ -3,13 +3,16 @@ from .method.batches import LabelledImages
 from .method.energy import average_initial_energy
 from .method.features import extract_features
 from .method.finetuning import evaluate, finetune
+from .method.head_preparation import HeadPreparation
 from .method.heads import make_head
-from .method.preparation import HeadPreparation, Prepared, prepare_heads
+from .method.preparation import prepare_heads
+from .method.prepared import EnergyNotReached, Prepared
 from .models.backbones import pretrained_backbone
 
 __version__: str
 __all__ = [
     "Adaptation",
+    "EnergyNotReached",
     "HeadPreparation",
     "LabelledImages",
     "Prepared",

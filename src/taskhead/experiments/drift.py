@@ -9,9 +9,10 @@ from taskhead.experiments.run import part_of
 from taskhead.method.adaptation import measure
 from taskhead.method.energy import accuracy, average_initial_energy
 from taskhead.method.features import extract_features
+from taskhead.method.head_preparation import HeadPreparation
 from taskhead.method.heads import last_layer_norm
-from taskhead.method.preparation import HeadPreparation, new_head
-from taskhead.method.probing import probe_through_backbone
+from taskhead.method.preparation import new_head
+from taskhead.method.through_backbone import probe_through_backbone
 
 
 def compute(inputs: Inputs, unit: Unit) -> Found:

@@ -13,6 +13,7 @@ from taskhead.experiments.cache import cache_last
 from taskhead.experiments.run import ProbingRun, part_of
 from taskhead.experiments.settings import Setting
 from taskhead.method.features import extract_features, fingerprint
+from taskhead.method.head_preparation import HeadPreparation
 from taskhead.models.backbones import pretrained_backbone
 from taskhead.tasks.datasets import dataset_task, digits_task
 from taskhead.tasks.folders import folder_task
@@ -35,10 +36,10 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Unit:
-    """Runs that are computed by one call, and the probing times of all that share its probing."""
+    """Runs that are computed by one call, and the preparations of all that share its probing."""
 
     runs: tuple[Any, ...]
-    taus: tuple[int, ...] = ()
+    preparations: tuple[HeadPreparation, ...] = ()
 
 
 def units_of_equal(key: Callable[[Any], Any]) -> Callable[[Sequence[Any]], list[Unit]]:

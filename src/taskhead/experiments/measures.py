@@ -9,7 +9,7 @@ from taskhead.experiments.inputs import Prerequisites, Row
 from taskhead.experiments.run import Run
 from taskhead.method.adaptation import measure
 from taskhead.method.finetuning import FinetuneResult, evaluate
-from taskhead.method.preparation import Prepared
+from taskhead.method.prepared import Prepared
 
 
 @dataclass(frozen=True)

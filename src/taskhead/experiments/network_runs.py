@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
 
 from taskhead.experiments.cache import cache_last
 from taskhead.experiments.inputs import Found, Inputs, Unit, load
@@ -12,22 +11,22 @@ from taskhead.experiments.run import ProbingRun, Run, part_of
 from taskhead.method.adaptation import why_collapsed
 from taskhead.method.features import extract_features
 from taskhead.method.finetuning import finetune
-from taskhead.method.preparation import HeadPreparation, Prepared, prepare_heads
+from taskhead.method.head_preparation import HeadPreparation
+from taskhead.method.preparation import prepare_heads
+from taskhead.method.prepared import EnergyNotReached, Prepared
 
 
 def units(runs: Sequence[Run]) -> list[Unit]:
-    """Return each run with the probing times of all runs that share its trajectory."""
-    found = []
-    for _, group in groupby(runs, trajectory):
-        alike = list(group)
-        taus = tuple(sorted({run.tau for run in alike}))
-        found += [Unit((run,), taus) for run in alike]
-    return found
+    """Return each run with the preparations of all runs that share its trajectory."""
+    alike: dict[ProbingRun, dict[HeadPreparation, None]] = {}
+    for run in runs:
+        alike.setdefault(trajectory(run), {})[part_of(run, HeadPreparation)] = None
+    return [Unit((run,), tuple(alike[trajectory(run)])) for run in runs]
 
 
 def trajectory(run: ProbingRun) -> ProbingRun:
     """Return what decides a run's probing, whenever it stops."""
-    return replace(part_of(run, ProbingRun), tau=0)
+    return replace(part_of(run, ProbingRun), tau=0, energy=None)
 
 
 def compute(inputs: Inputs, unit: Unit) -> Found:
@@ -47,7 +46,8 @@ def finish(inputs: Inputs, unit: Unit) -> Finished:
     """
     (run,) = unit.runs
     start = load(inputs, run)
-    prepared = _prepare(inputs, trajectory(run), unit.taus)[run.tau]
+    prepared = _prepare(inputs, trajectory(run), unit.preparations)
+    prepared = prepared[part_of(run, HeadPreparation)]
     done = Finished(run, start, prepared, outcome=prepared.outcome, reason=prepared.reason)
     if prepared.outcome != "done":
         return done
@@ -77,16 +77,20 @@ def finish(inputs: Inputs, unit: Unit) -> Finished:
 
 
 @cache_last
-def _prepare(inputs: Inputs, run: ProbingRun, taus: tuple[int, ...]) -> dict[int, Prepared]:
+def _prepare(
+    inputs: Inputs, run: ProbingRun, preparations: tuple[HeadPreparation, ...]
+) -> dict[HeadPreparation, Prepared]:
     start = load(inputs, run)
-    preparation = part_of(run, HeadPreparation)
-    prepared = prepare_heads(
-        start.backbone,
-        start.task.train,
-        [replace(preparation, tau=tau) for tau in taus],
-        lr=run.hp_lr,
-        val=start.task.val,
-        batch_size=run.batch_size,
-        seed=run.seed,
-    )
-    return {each.tau: each for each in prepared}
+    try:
+        prepared = prepare_heads(
+            start.backbone,
+            start.task.train,
+            preparations,
+            val=start.task.val,
+            lr=run.hp_lr,
+            batch_size=run.batch_size,
+            seed=run.seed,
+        )
+    except EnergyNotReached as error:
+        prepared = error.prepared
+    return {each.preparation: each for each in prepared}

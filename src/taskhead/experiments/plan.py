@@ -1,7 +1,7 @@
 """The plan of a study in a setting: all its runs, and what computing them needs beside them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from taskhead.experiments.inputs import Inputs
 from taskhead.experiments.kinds import KINDS, Kind
 from taskhead.experiments.run import field_names, make_run, sort_key
-from taskhead.experiments.settings import PRESETS, Setting, load_setting
+from taskhead.experiments.settings import PRESETS, Setting, load_setting, override
 from taskhead.experiments.studies import Study, load_study, settings_of, values_of
 from taskhead.method.checks import check_choice
 from taskhead.models.checkpoints import weights_label
@@ -59,7 +59,7 @@ def make_plan(
     values = _known_values(asked, described, preset, kind)
     _check_options(given, asked, kind, values)
     folder, weights = given.pop("data", None), given.pop("weights", None)
-    grid = values | given | ({} if seeds is None else {"seed": list(seeds)})
+    grid = override(values, given) | ({} if seeds is None else {"seed": list(seeds)})
     folder = None if folder is None else Path(folder)
     if described.images:
         _check_backbones(described, _as_list(grid["backbone"]))
@@ -129,16 +129,20 @@ def _check_folder(setting: Setting, folder: Path | None) -> None:
 
 
 def _runs(kind: Kind, grid: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return the runs of a grid, sorted; what it does not say is left to the run's defaults."""
-    names = [each.name for each in fields(kind.run) if each.name in grid]
-    choices = [_as_list(grid[name]) for name in names]
-    for name, values in zip(names, choices, strict=True):
+    """Return the runs of a grid, sorted; what it does not say is left to the run's defaults.
+
+    A run stops probing at one of the values of tau or at one of those of energy.
+    """
+    choices = {name: _as_list(grid[name]) for name in field_names(kind.run) if name in grid}
+    for name, values in choices.items():
         if not values or any(values.count(value) > 1 for value in values):
             raise ValueError(f"values of {name} must be given and differ, got {values}")
-    runs = [
-        make_run(kind.run, dict(zip(names, chosen, strict=True))) for chosen in product(*choices)
-    ]
-    return tuple(sorted(runs, key=sort_key))
+    stops = [name for name in ("tau", "energy") if name in choices]
+    runs = []
+    for stop in stops or [""]:
+        own = {name: choices[name] for name in choices if name == stop or name not in stops}
+        runs += [dict(zip(own, chosen, strict=True)) for chosen in product(*own.values())]
+    return tuple(sorted((make_run(kind.run, values) for values in runs), key=sort_key))
 
 
 def _as_list(value: Any) -> list:

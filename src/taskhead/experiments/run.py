@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from taskhead.experiments.settings import in_one_line
+from taskhead.method.probing import Stop
 
 STRICT = ConfigDict(strict=True, extra="forbid")
 Count = Annotated[int, Field(ge=1)]
@@ -22,7 +23,7 @@ class ProbingRun:
 
     `weights` and `data` are labels without a path, None where the setting knows its own. Images are
     counted for each class; a `test_per_class` of None takes all. `domain` is the target domain,
-    None where there are none. `hidden` to `tau` are those of `HeadPreparation`.
+    None where there are none. `eps` to `energy` are those of `HeadPreparation`.
     """
 
     setting: Name
@@ -43,7 +44,12 @@ class ProbingRun:
     hidden: tuple[Count, ...] = ()
     init_scale: Scale = 1.0
     reinitialised_blocks: Annotated[int, Field(ge=0)] = 0
-    tau: Annotated[int, Field(ge=0)]
+    tau: Annotated[int, Field(ge=0)] | None = None
+    energy: Annotated[float, Field(gt=0, lt=2)] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a run that does not say where probing stops, or says it twice."""
+        Stop(self.tau, self.energy)
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)

@@ -1,5 +1,6 @@
 """Settings: a backbone, a downstream task, its rates, and how much of it each preset takes."""
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 FOLDER = Path(__file__).parents[1] / "data" / "settings"
 SETTING_NAMES = tuple(sorted(file.stem for file in FOLDER.glob("*.yaml")))
 PRESETS = ("smoke", "laptop", "gpu")
+_STOPS = {"tau", "energy"}
 _BUILDS_ON = {"gpu": "laptop"}  # a preset takes what it does not say itself from this one
 
 Preset = Literal["smoke", "laptop", "gpu"]
@@ -66,9 +68,19 @@ class Setting(Strict):
         general, special = dict(self.values), {}
         for name in chain:
             said = cast(dict[str, dict[str, Any]], self.presets).get(name, {})
-            general |= {key: value for key, value in said.items() if not isinstance(value, dict)}
-            special |= said.get(study, {})
+            plain = {key: value for key, value in said.items() if not isinstance(value, dict)}
+            general = override(general, plain)
+            special = override(special, said.get(study, {}))
         return general, special
+
+
+def override(values: dict[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values with those said in their place.
+
+    `tau` and `energy` both say where probing stops: if one is said, neither stays.
+    """
+    gone = _STOPS if _STOPS & said.keys() else set()
+    return {name: value for name, value in values.items() if name not in gone} | dict(said)
 
 
 @cache
@@ -103,6 +115,8 @@ def in_one_line(error: ValidationError) -> str:
     """Name every wrong entry, what is wrong with it and what was given."""
     return "; ".join(
         f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}, got {wrong.get('input')!r}"
+        if wrong["loc"]
+        else wrong["msg"].removeprefix("Value error, ")
         for wrong in error.errors(include_url=False)
     )
 

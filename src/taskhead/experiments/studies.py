@@ -1,6 +1,6 @@
 """Studies: which runs stand behind a page, what varies and in which settings."""
 
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ from taskhead.experiments.settings import (
     Setting,
     Strict,
     load_setting,
+    override,
     read_yaml,
 )
 
@@ -54,7 +55,7 @@ def values_of(study: Study, setting: Setting, preset: str) -> dict[str, Any]:
     """
     general, special = setting.values_of(preset, study.name)
     at_preset = cast(dict[str, dict[str, Any]], study.presets).get(preset, {})
-    return general | study.vary | at_preset | special
+    return reduce(override, (study.vary, at_preset, special), general)
 
 
 def settings_of(study: Study) -> tuple[str, ...]:

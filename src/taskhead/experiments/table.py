@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -16,7 +16,7 @@ from taskhead.experiments.provenance import record_session
 from taskhead.experiments.run import field_names, make_run, sort_key
 from taskhead.tasks.storage import write_whole
 
-OUTCOMES = ("done", "diverged", "collapsed", "failed")
+OUTCOMES = ("done", "unreached", "diverged", "collapsed", "failed")
 TEXTS = ("outcome", "reason", "backbone_sha256")  # all other columns beside the keys are numbers
 Rows = dict[Any, list[Row]]
 _REMEDY = "move the file away, or restore it, and run again"
@@ -73,7 +73,8 @@ def append(path: Path, kind: type, rows: Rows, session: Row) -> None:
 def read(path: Path, kind: type) -> Rows:
     """Return the rows of the table at `path` by run; none if there is no file.
 
-    Keys must be those of the `kind` of run and are checked one by one. Measures may be any.
+    Keys must be those of the `kind` of run and are checked one by one; one that has a default may
+    be missing, as from a table older than the key. Measures may be any.
 
     Raises `ValueError` if the file is damaged or holds runs of another kind; the message names
     file, line and value, and the file is left as it is.
@@ -97,7 +98,8 @@ def _parse(path: Path, kind: type) -> Rows:
         raise ValueError("it is empty or cut off in its last line")
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     header, hints = next(lines), get_type_hints(kind)
-    missing = [name for name in (*hints, "outcome") if name not in header]
+    needed = [each.name for each in fields(kind) if each.default is MISSING]
+    missing = [name for name in (*needed, "outcome") if name not in header]
     if missing or len(set(header)) < len(header):
         raise ValueError(
             f"missing columns {missing}, twice {sorted({n for n in header if header.count(n) > 1})}"
@@ -109,7 +111,8 @@ def _parse(path: Path, kind: type) -> Rows:
             raise ValueError(f"{where} has {len(line)} of {len(header)} values")
         cells = dict(zip(header, line, strict=True))
         try:
-            values = {name: _key(name, cells.pop(name), hint) for name, hint in hints.items()}
+            keys = {name: hint for name, hint in hints.items() if name in header}
+            values = {name: _key(name, cells.pop(name), hint) for name, hint in keys.items()}
             run = make_run(kind, values)
             row = {name: _measure(name, cell) for name, cell in cells.items()}
         except ValueError as error:

@@ -1,10 +1,15 @@
 """Augmentation of image batches as tensor operations, on the device the images are on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import pad
+
+from taskhead.method.checks import check_choice
+
+Augment = Callable[[Tensor, Generator], Tensor]
 
 
 @dataclass(frozen=True)
@@ -35,4 +40,15 @@ class CropAndFlip:
         return padded[index, channel, rows[:, None, :, None], columns[:, None, None, :]]
 
 
-AUGMENTATIONS = {"crop-flip": CropAndFlip()}
+AUGMENTATIONS: dict[str, Augment] = {"crop-flip": CropAndFlip()}
+
+
+def as_augmentation(augment: str | Augment | None) -> Augment | None:
+    """Return an augmentation by its name; a callable of images and a generator, or None, as it is.
+
+    Raises `ValueError` if the name is unknown.
+    """
+    if isinstance(augment, str):
+        check_choice("augment", augment, AUGMENTATIONS)
+        return AUGMENTATIONS[augment]
+    return augment

@@ -29,6 +29,15 @@ def check_eps(eps: float) -> None:
         raise ValueError(f"eps must be in [0, 1), got {eps}")
 
 
+def check_whole(name: str, value: Any) -> int:
+    """Return an integer of Python or NumPy as an int; raise unless it is one, and at least 0."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < 0:
+        raise ValueError(f"{name} must be at least 0, got {value}")
+    return int(value)
+
+
 def as_taus(taus: Any) -> list[int]:
     """Return strictly increasing numbers of epochs, at least 0, as a list of int.
 

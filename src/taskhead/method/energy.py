@@ -1,6 +1,7 @@
 """The energy e_y - p that is left for feature adaptation when finetuning starts."""
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from taskhead.method.checks import as_labels, check_labels
@@ -35,6 +36,19 @@ def average_initial_energy(logits: Tensor, targets: Tensor) -> float:
     Shapes and errors are those of `per_sample_energy`.
     """
     return float(per_sample_energy(logits, targets).mean())
+
+
+@torch.no_grad()
+def mean_energy(head: nn.Module, views: Tensor, labels: Tensor) -> float:
+    """Return the average energy of a head on features (E, N, h) of views of N labelled images.
+
+    It is that of `average_initial_energy` in the precision of the features, for use in a loop; NaN
+    where logits are not finite.
+    """
+    gap = head(views.flatten(0, 1)).softmax(dim=1)
+    index = labels.repeat(len(views))[:, None]
+    gap.scatter_add_(1, index, gap.new_full(index.shape, -1))
+    return float(gap.norm(dim=1).mean())
 
 
 def accuracy(logits: Tensor, targets: Tensor) -> float:

@@ -3,13 +3,17 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from taskhead.method.batches import forward_batches
 from taskhead.method.checks import as_features
 
+BnMode = Literal["eval", "train"]
+BN_MODES = get_args(BnMode)
 _CONTRACT = (
     "a backbone maps a batch of images, as a rule float32 (N, C, H, W), to a tensor of features "
     "(N, h)"
@@ -55,6 +59,24 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
     finally:
         for part in training:
             part.training = True
+
+
+def set_mode(network: nn.Module, bn_mode: str) -> None:
+    """Put a network into finetuning's mode: dropout and stochastic depth off.
+
+    BatchNorm layers use their running statistics in `bn_mode` "eval", and normalise by the batch
+    and move them in "train".
+    """
+    network.eval()
+    if bn_mode == "train":
+        for module in network.modules():
+            if isinstance(module, _BatchNorm):
+                module.train()
+
+
+def has_batchnorm(module: nn.Module) -> bool:
+    """Say whether a module holds a BatchNorm layer."""
+    return any(isinstance(part, _BatchNorm) for part in module.modules())
 
 
 def fingerprint(backbone: nn.Module) -> str:

@@ -3,16 +3,14 @@
 import copy
 import math
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from taskhead.method.augmentation import AUGMENTATIONS
+from taskhead.method.augmentation import Augment, as_augmentation
 from taskhead.method.batches import as_labelled, forward_batches, shuffled_batches
 from taskhead.method.checks import (
     check_choice,
@@ -22,12 +20,8 @@ from taskhead.method.checks import (
     check_training_set,
 )
 from taskhead.method.energy import accuracy
-from taskhead.method.features import extract_features
+from taskhead.method.features import BN_MODES, BnMode, extract_features, set_mode
 from taskhead.method.heads import last_layer
-from taskhead.method.probing import BN_MODES
-
-BnMode = Literal["eval", "train"]
-Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
 @dataclass(frozen=True)
@@ -116,9 +110,7 @@ def finetune(
         If the loss becomes NaN or infinite; the message names epoch and rates.
     """
     check_choice("bn_mode", bn_mode, BN_MODES)
-    if isinstance(augment, str):
-        check_choice("augment", augment, AUGMENTATIONS)
-    augmented = AUGMENTATIONS[augment] if isinstance(augment, str) else augment
+    augmented = as_augmentation(augment)
     if epochs < 1:
         raise ValueError(f"epochs must be at least 1, got {epochs}")
     head_lr = lr if head_lr is None else head_lr
@@ -156,7 +148,7 @@ def finetune(
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         for epoch in range(1, epochs + 1):
-            _set_train_mode(network, bn_mode)
+            set_mode(network, bn_mode)
             total = torch.zeros((), device=device)
             batches = shuffled_batches(len(train), batch_size, order, device, merge_single=merge)
             for batch in batches:
@@ -197,11 +189,3 @@ def evaluate(network: nn.Module, data: Any) -> tuple[float, float]:
     data = as_labelled(data)
     logits = torch.cat([network(batch) for batch in forward_batches(data.images)])
     return accuracy(logits, data.labels), float(cross_entropy(logits, data.labels))
-
-
-def _set_train_mode(network: nn.Module, bn_mode: BnMode) -> None:
-    network.train()
-    if bn_mode == "eval":
-        for module in network.modules():
-            if isinstance(module, _BatchNorm):
-                module.eval()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, nn
 
 from taskhead.method.checks import check_positive
 
@@ -56,64 +56,13 @@ def make_head(
     return head
 
 
-class StackedHeads(nn.Module):
-    """H heads of one shape side by side: features (H, N, h) to logits (H, N, K).
-
-    Every layer of all heads is one batched matrix product. The heads share nothing, so the gradient
-    of a sum over heads is each head's own.
-    """
-
-    def __init__(self, heads: Sequence[nn.Module]) -> None:
-        """Take copies of the heads' parameters.
-
-        Raises `ValueError` if there is no head, or they are not linear layers of the same sizes
-        with ReLU between.
-        """
-        super().__init__()
-        shapes = {_shape(head) for head in heads}
-        if len(shapes) != 1 or None in shapes:
-            raise ValueError(
-                "heads to be stacked must be alike: linear layers of the same sizes with ReLU "
-                f"between, as make_head returns them; got {', '.join(map(str, shapes)) or 'none'}"
-            )
-        self._heads = copy.deepcopy(list(heads))
-        layers = [list(head)[::2] for head in self._heads]  # pyright: ignore[reportArgumentType]
-        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for alike in zip(*layers, strict=True):
-            weights = torch.stack([layer.weight.detach().T for layer in alike]).contiguous()
-            biases = torch.stack([layer.bias.detach() for layer in alike]).unsqueeze(1)
-            self.weights.append(nn.Parameter(weights))
-            self.biases.append(nn.Parameter(biases))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return logits (H, N, K) of features (H, N, h)."""
-        for depth, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            features = torch.baddbmm(bias, features.relu() if depth else features, weight)
-        return features
-
-    @torch.no_grad()
-    def unstack(self) -> list[nn.Module]:
-        """Return the H heads as they stand, as modules of their own on the same device."""
-        heads = [copy.deepcopy(head).to(self.biases[0]) for head in self._heads]
-        for depth, (weights, biases) in enumerate(zip(self.weights, self.biases, strict=True)):
-            for head, weight, bias in zip(heads, weights, biases, strict=True):
-                layer = head[2 * depth]  # pyright: ignore[reportIndexIssue]
-                layer.weight.copy_(weight.T)
-                layer.bias.copy_(bias[0])
-        return heads
-
-
-def _shape(head: nn.Module) -> tuple[tuple[int, int], ...] | None:
-    """Return the sizes of the head's linear layers; None unless it is built like `make_head`'s."""
-    layers = list(head) if isinstance(head, nn.Sequential) else []
-    sizes = [
-        (layer.in_features, layer.out_features)
-        for layer in layers[::2]
-        if isinstance(layer, nn.Linear) and layer.bias is not None
-    ]
-    between = all(isinstance(layer, nn.ReLU) for layer in layers[1::2])
-    alike = between and len(layers) % 2 == 1 and len(sizes) == len(layers[::2])
-    return tuple(sizes) if alike else None
+@torch.no_grad()
+def rescale_inputs(head: nn.Module, factor: float) -> nn.Module:
+    """Return a copy of a head that maps features z to what the head makes of factor * z."""
+    head = copy.deepcopy(head)
+    first = next(module for module in head.modules() if isinstance(module, nn.Linear))
+    first.weight *= factor
+    return head
 
 
 def last_layer(head: nn.Module) -> nn.Linear:

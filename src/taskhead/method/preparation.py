@@ -1,4 +1,4 @@
-"""Head preparation: all that is done to a task head before finetuning, and what it leaves."""
+"""Prepare heads: probe them on a backbone's features, and measure the energy that they leave."""
 
 import copy
 import math
@@ -8,91 +8,17 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
+from taskhead.method.augmentation import Augment, as_augmentation
 from taskhead.method.batches import LabelledImages, as_labelled
-from taskhead.method.checks import check_eps, check_positive, check_samples, check_training_set
-from taskhead.method.energy import accuracy, average_initial_energy
-from taskhead.method.features import extract_features, reinitialise_last_blocks
-from taskhead.method.heads import last_layer_norm, make_head
-from taskhead.method.probing import probe_heads, probe_through_backbone
-
-EXPLODED = 30.0  # times the loss of guessing, log K
-
-
-@dataclass(frozen=True)
-class HeadPreparation:
-    """How a head is prepared.
-
-    Parameters
-    ----------
-    tau
-        Epochs of head probing, at least 0.
-    eps
-        Label smoothing in probing, in [0, 1); it leaves an energy of eps * sqrt((K - 1) / K).
-    hidden
-        Units of the hidden layers, as (512,); empty for a linear head.
-    init_scale
-        Factor on the initial weights of the last layer, at least 0; 0 starts at uniform
-        predictions.
-    reinitialised_blocks
-        Last blocks of the backbone's last stage that are drawn anew and probed with the head.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If a value is out of range.
-    """
-
-    tau: int
-    eps: float = 0.0
-    hidden: tuple[int, ...] = ()
-    init_scale: float = 1.0
-    reinitialised_blocks: int = 0
-
-    def __post_init__(self) -> None:
-        """Cast integers of NumPy and check the ranges."""
-        object.__setattr__(self, "hidden", tuple(int(units) for units in self.hidden))
-        for name in ("tau", "reinitialised_blocks"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not hasattr(value, "__index__"):
-                raise TypeError(f"{name} must be an integer, got {value!r}")
-            if value < 0:
-                raise ValueError(f"{name} must be at least 0, got {value}")
-            object.__setattr__(self, name, int(value))
-        check_eps(self.eps)
-        check_positive("init_scale", self.init_scale, zero=True)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A prepared head, the backbone it stands on, and what both score before finetuning.
-
-    `aie`, `train_accuracy` and `train_loss` are taken on the training images as they are, in eval
-    mode, with hard labels; the validation measures are None where no validation data were given.
-    Accuracies lie in [0, 1], losses are cross-entropies in nats.
-
-    `outcome` is "done"; "diverged" if the head gives NaN or infinity, in which case measures are
-    NaN; or "collapsed" if probing has driven the validation loss above 30 times log K. `reason`
-    says what was seen.
-    """
-
-    preparation: HeadPreparation
-    backbone: nn.Module
-    head: nn.Module
-    aie: float
-    last_layer_norm: float
-    train_accuracy: float
-    train_loss: float
-    val_accuracy: float | None
-    val_loss: float | None
-    outcome: Literal["done", "diverged", "collapsed"] = "done"
-    reason: str | None = None
-
-    @property
-    def tau(self) -> int:
-        """Return the epochs of probing."""
-        return self.preparation.tau
+from taskhead.method.checks import check_choice, check_samples, check_training_set
+from taskhead.method.features import BN_MODES, BnMode, extract_features, reinitialise_last_blocks
+from taskhead.method.head_preparation import HeadPreparation
+from taskhead.method.heads import make_head, rescale_inputs
+from taskhead.method.prepared import EnergyNotReached, Prepared, Seen, count_classes, score, see
+from taskhead.method.probing import Probed, probe_head
+from taskhead.method.rates import probing_rate
+from taskhead.method.through_backbone import probe_through_backbone
 
 
 def prepare_heads(
@@ -100,19 +26,23 @@ def prepare_heads(
     train: Any,
     preparations: Sequence[HeadPreparation],
     *,
-    lr: float,
     val: Any = None,
+    lr: float | Literal["auto"] = "auto",
     batch_size: int = 128,
     momentum: float = 0.9,
     weight_decay: float = 0.0,
+    augment: str | Augment | None = None,
+    views: int = 10,
+    bn_mode: BnMode = "eval",
     seed: int = 0,
     device: torch.device | str | None = None,
 ) -> list[Prepared]:
     """Prepare a head in each of several ways, by SGD with Nesterov momentum at a constant rate.
 
-    Preparations that differ only in `tau` share one trajectory; those that differ in `eps` and
-    `init_scale` as well are probed side by side. The backbone is not changed: it is run in eval
-    mode, once, and heads are probed on its features.
+    Preparations that differ only in where they stop share one trajectory. The backbone is not
+    changed: features of views of the training images are computed once, and heads are probed on
+    them. Give `augment`, `bn_mode` and `batch_size` as to `finetune`: energy is energy as
+    finetuning receives it.
 
     Parameters
     ----------
@@ -122,10 +52,21 @@ def prepare_heads(
         `LabelledImages`, a pair of tensors (images, labels), or a map-style `Dataset`.
     preparations
         What to prepare; the result has their order.
-    lr, batch_size, momentum, weight_decay
+    lr
+        Rate of probing, or "auto" for one from the data (`probing_rate`), which is halved until the
+        energy falls.
+    batch_size, momentum, weight_decay
         Of probing.
+    augment
+        The augmentation of finetuning: the name "crop-flip", a callable of images and a generator,
+        or None.
+    views
+        Views of each image to probe on; they take views * N * h numbers of memory. Ten others serve
+        to measure the energy. Without augmentation there is one view.
+    bn_mode
+        The BatchNorm mode of finetuning.
     seed
-        Of the heads' initial weights, the batch order and re-initialised blocks.
+        Of the heads' initial weights, the batch order, the views and re-initialised blocks.
     device
         Where to compute; that of the data if it is None.
 
@@ -133,75 +74,36 @@ def prepare_heads(
     ------
     ValueError, TypeError
         If the data, the backbone's output or a hyper-parameter is out of range.
+    EnergyNotReached
+        If an energy is above where the head starts, or below what probing leaves; it names both.
     """
     data = as_labelled(train)
     device = torch.device(device) if device else data.labels.device
-    data, held_out = data.to(device), None if val is None else as_labelled(val).to(device)
-    parts = [data] if held_out is None else [data, held_out]
-    n_classes = max(int(part.labels.max()) if len(part) else 0 for part in parts) + 1
-    check_training_set(data.images, data.labels, n_classes)
-    options = {
-        "lr": lr,
-        "batch_size": batch_size,
-        "momentum": momentum,
-        "weight_decay": weight_decay,
-        "seed": seed,
-    }
+    parts = [part.to(device) for part in (data, *([] if val is None else [as_labelled(val)]))]
+    n_classes = count_classes(parts)
+    check_training_set(parts[0].images, parts[0].labels, n_classes)
+    for held_out in parts[1:]:
+        check_samples(held_out.images, held_out.labels, n_classes)
+    check_choice("bn_mode", bn_mode, BN_MODES)
+    if views < 1:
+        raise ValueError(f"views must be at least 1, got {views}")
+    recipe = _Recipe(
+        lr, batch_size, momentum, weight_decay, as_augmentation(augment), views, bn_mode, seed
+    )
+    network = copy.deepcopy(backbone).to(device)
+    seen = see(network, parts, **recipe.sight)
     prepared: dict[HeadPreparation, Prepared] = {}
-    plain = [p for p in preparations if not p.reinitialised_blocks]
-    if plain:
-        backbone = copy.deepcopy(backbone).to(device)
-        features = [extract_features(backbone, part.images) for part in parts]
-        for each, part in zip(features, parts, strict=True):
-            check_samples(each, part.labels, n_classes)
-        for hidden in dict.fromkeys(p.hidden for p in plain):
-            alike = [p for p in plain if p.hidden == hidden]
-            trajectories = list(dict.fromkeys(replace(p, tau=0) for p in alike))
-            heads = [new_head(features[0], n_classes, start, seed) for start in trajectories]
-            for tau, standing in probe_heads(
-                features[0],
-                data.labels,
-                heads,
-                taus=sorted({p.tau for p in alike}),
-                eps=[start.eps for start in trajectories],
-                **options,
-            ):
-                for start, head in zip(trajectories, standing, strict=True):
-                    preparation = replace(start, tau=tau)
-                    if preparation in alike:
-                        scored = _score(preparation, backbone, head, features, parts)
-                        prepared[preparation] = scored
-    partial = [p for p in preparations if p.reinitialised_blocks]
-    for start in dict.fromkeys(replace(p, tau=0) for p in partial):
-        alike = [p for p in partial if replace(p, tau=0) == start]
-        for scored in _prepare_partial(backbone, parts, n_classes, alike, options):
-            prepared[scored.preparation] = scored
-    return [prepared[preparation] for preparation in preparations]
-
-
-def _prepare_partial(
-    backbone: nn.Module,
-    parts: Sequence[LabelledImages],
-    n_classes: int,
-    alike: Sequence[HeadPreparation],
-    options: dict[str, Any],
-) -> Iterator[Prepared]:
-    """Re-initialise the last blocks of a copy and probe them together with the head."""
-    start, seed = alike[0], options["seed"]
-    backbone = copy.deepcopy(backbone).to(parts[0].labels.device)
-    reinitialise_last_blocks(backbone, start.reinitialised_blocks, seed=seed)
-    head = new_head(extract_features(backbone, parts[0].images[:2]), n_classes, start, seed)
-    for tau, standing, probed in probe_through_backbone(
-        backbone,
-        head,
-        parts[0],
-        taus=sorted({p.tau for p in alike}),
-        eps=start.eps,
-        trained_blocks=start.reinitialised_blocks,
-        **options,
-    ):
-        features = [extract_features(standing, part.images) for part in parts]
-        yield _score(replace(start, tau=tau), standing, probed, features, parts)
+    for start in dict.fromkeys(replace(each, tau=0, energy=None) for each in preparations):
+        alike = [each for each in preparations if replace(each, tau=0, energy=None) == start]
+        if start.reinitialised_blocks:
+            found = _prepare_jointly(network, parts, alike, recipe)
+        else:
+            found = _prepare(network, parts, alike, recipe, seen)
+        prepared |= {each.preparation: each for each in found}
+    result = [prepared[each] for each in preparations]
+    if not all(each.reached for each in result):
+        raise EnergyNotReached(result)
+    return result
 
 
 def new_head(
@@ -218,34 +120,89 @@ def new_head(
     return head.to(features)
 
 
-@torch.no_grad()
-def _score(
-    preparation: HeadPreparation,
-    backbone: nn.Module,
-    head: nn.Module,
-    features: Sequence[Tensor],
+@dataclass(frozen=True)
+class _Recipe:
+    """How heads are probed, as `prepare_heads` describes it."""
+
+    lr: float | Literal["auto"]
+    batch_size: int
+    momentum: float
+    weight_decay: float
+    augment: Augment | None
+    views: int
+    bn_mode: BnMode
+    seed: int
+
+    @property
+    def optimiser(self) -> dict[str, Any]:
+        names = ("batch_size", "momentum", "weight_decay")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def sight(self) -> dict[str, Any]:
+        names = ("augment", "bn_mode", "batch_size", "views", "seed")
+        return {name: getattr(self, name) for name in names}
+
+
+def _prepare(
+    network: nn.Module,
     parts: Sequence[LabelledImages],
-) -> Prepared:
-    """Measure a head, in eval mode, on the features (N, h) of the training and validation parts."""
-    logits = [head(each) for each in features]
-    losses = [float(cross_entropy(q, part.labels)) for q, part in zip(logits, parts, strict=True)]
-    shares = [accuracy(q, part.labels) for q, part in zip(logits, parts, strict=True)]
-    sound = all(bool(q.isfinite().all()) for q in logits) and all(map(math.isfinite, losses))
-    outcome, reason = "done", None
-    if not sound:
-        outcome, reason = "diverged", f"probing diverged (training loss {losses[0]})"
-    elif preparation.tau and losses[-1] > EXPLODED * math.log(logits[0].shape[1]):
-        outcome, reason = "collapsed", f"the probed head has a loss of {losses[-1]:.3g} nats"
-    return Prepared(
-        preparation=preparation,
-        backbone=backbone,
-        head=head,
-        aie=average_initial_energy(logits[0], parts[0].labels) if sound else math.nan,
-        last_layer_norm=last_layer_norm(head) if sound else math.nan,
-        train_accuracy=shares[0] if sound else math.nan,
-        train_loss=losses[0] if sound else math.nan,
-        val_accuracy=shares[1] if len(parts) > 1 and sound else None,
-        val_loss=losses[1] if len(parts) > 1 and sound else None,
-        outcome=outcome,
-        reason=reason,
+    alike: Sequence[HeadPreparation],
+    recipe: _Recipe,
+    seen: Seen,
+) -> Iterator[Prepared]:
+    """Probe along one trajectory, for preparations that differ only in where they stop."""
+    labels, n_classes = parts[0].labels, count_classes(parts)
+    head = new_head(seen.views[0], n_classes, alike[0], recipe.seed)
+    lr, scale = recipe.lr, 1.0
+    if lr == "auto":
+        noise = {"batch_size": recipe.batch_size, "momentum": recipe.momentum}
+        lr, scale = probing_rate(seen.views, labels, n_classes, **noise)
+    found = probe_head(
+        scale * seen.views,
+        labels,
+        rescale_inputs(head, 1 / scale),
+        [each.stop for each in alike],
+        fresh=scale * seen.fresh,
+        lr=lr,
+        halve=recipe.lr == "auto",
+        eps=alike[0].eps,
+        seed=recipe.seed,
+        **recipe.optimiser,
     )
+    for each in alike:
+        probed = found[each.stop]
+        probed = replace(probed, head=rescale_inputs(probed.head, scale))
+        yield score(each, network, probed, seen, parts)
+
+
+def _prepare_jointly(
+    network: nn.Module,
+    parts: Sequence[LabelledImages],
+    alike: Sequence[HeadPreparation],
+    recipe: _Recipe,
+) -> Iterator[Prepared]:
+    """Draw the last blocks of a copy anew and probe them together with the head."""
+    start, blocks = alike[0], alike[0].reinitialised_blocks
+    if recipe.lr == "auto":
+        raise ValueError("a rate for re-initialised blocks is not known from the data; give lr")
+    network, train = copy.deepcopy(network), parts[0]
+    reinitialise_last_blocks(network, blocks, seed=recipe.seed)
+    features = extract_features(network, train.images[:2])
+    head = new_head(features, count_classes(parts), start, recipe.seed)
+    by_tau = {each.tau: each for each in alike}
+    for tau, standing, probed in probe_through_backbone(
+        network,
+        head,
+        train,
+        taus=sorted(tau for tau in by_tau if tau is not None),
+        lr=recipe.lr,
+        augment=recipe.augment,
+        eps=start.eps,
+        trained_blocks=blocks,
+        seed=recipe.seed,
+        **recipe.optimiser,
+    ):
+        steps = tau * math.ceil(len(train) / recipe.batch_size)
+        probed = Probed(probed, tau, steps, recipe.lr)
+        yield score(by_tau[tau], standing, probed, see(standing, parts, **recipe.sight), parts)

@@ -1,184 +1,230 @@
-"""Head probing (HP): train task heads on the features of a backbone that stays as it is."""
+"""Head probing (HP): train a task head on the features of a backbone that stays as it is."""
 
 import copy
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from taskhead.method.batches import LabelledImages, shuffled_batches
-from taskhead.method.checks import (
-    as_features,
-    as_labels,
-    as_taus,
-    check_choice,
-    check_eps,
-    check_positive,
-    check_training_set,
-)
-from taskhead.method.features import last_blocks
-from taskhead.method.heads import StackedHeads, last_layer
+from taskhead.method.batches import shuffled_batches
+from taskhead.method.checks import check_eps, check_positive, check_whole
+from taskhead.method.energy import mean_energy
 
-BN_MODES = ("eval", "train")
+TOLERANCE = 1e-4  # of an energy that probing goes down to
+RISE = 0.05  # of the energy above its least, at which a rate counts as too large
+PATIENCE = 64  # epochs after which, and after each doubling, a level may be given up:
+MAX_EPOCHS = 2**14  # if the energy will not be there by then, at the same fall in each doubling
 
 
-def probe_heads(
-    features: Tensor,
-    targets: Tensor,
-    heads: Sequence[nn.Module],
-    *,
-    taus: Sequence[int],
-    lr: float,
-    eps: Sequence[float],
-    momentum: float = 0.9,
-    weight_decay: float = 0.0,
-    batch_size: int = 128,
-    seed: int = 0,
-) -> Iterator[tuple[int, list[nn.Module]]]:
-    """Probe copies of H heads side by side, and yield tau and copies of them at every tau.
+@dataclass(frozen=True)
+class Stop:
+    """Where probing stops: after `tau` epochs, at least 0, or on the way down at an `energy`.
 
-    SGD with Nesterov momentum at a constant rate, so the heads at tau equal those of a run stopped
-    at tau; on CPU they do so bit for bit. A head comes out as if it had been probed alone, up to
-    rounding. Heads train in train mode and are yielded in eval mode. Once probing has diverged,
-    their parameters are NaN or infinite.
-
-    Parameters
-    ----------
-    features, targets
-        Cached features z_0, shape (N, h), and integer classes, shape (N,), on one device.
-    heads
-        Of one shape, as `make_head` returns them; a single one may be any module that maps features
-        (N, h) to logits (N, K). They are not changed.
-    taus
-        Strictly increasing numbers of epochs, at least 0.
-    lr, momentum, weight_decay, batch_size
-        Of the optimiser. Without momentum there is no Nesterov step either.
-    eps
-        Label smoothing of each head, in [0, 1).
-    seed
-        Seed of the batch order and of dropout; the global random state is not changed.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If a hyper-parameter, the features or the labels are out of range, or the heads not alike.
+    Raises `ValueError` or `TypeError` unless just one is given, and in range.
     """
-    features, targets, taus = as_features(features), as_labels(targets), as_taus(taus)
-    features = features.to(last_layer(heads[0]).weight.dtype) if heads else features
-    for each in eps:
-        check_eps(each)
-    if not len(heads) == len(eps) > 0:
-        raise ValueError(f"give one eps for each head, got {len(heads)} heads and {len(eps)} eps")
-    check_training_set(features, targets, last_layer(heads[0]).out_features)
-    alone, device = len(heads) == 1, features.device
-    model = (copy.deepcopy(heads[0]) if alone else StackedHeads(heads)).to(device)
-    smoothing = torch.tensor(eps, dtype=features.dtype, device=device).reshape(
-        () if alone else (-1, 1, 1)
-    )
-    optimiser = _sgd(model.parameters(), lr, momentum, weight_decay)
-    for tau, batches in _epochs(model, len(targets), taus, batch_size, seed, device):
-        if batches is None:
-            standing = model.unstack() if isinstance(model, StackedHeads) else [model]
-            yield tau, [copy.deepcopy(head).eval() for head in standing]
-            continue
-        for batch in batches:
-            inputs, labels = features[batch], targets[batch]
-            if not alone:
-                inputs, labels = inputs.expand(len(heads), -1, -1), labels.expand(len(heads), -1)
-            logits = model(inputs)
-            optimiser.zero_grad()
-            logits.backward(_loss_gradient(logits.detach(), labels, smoothing))
-            optimiser.step()
+
+    tau: int | None = None
+    energy: float | None = None
+
+    def __post_init__(self) -> None:
+        """Cast integers of NumPy and check the ranges."""
+        if (self.tau is None) == (self.energy is None):
+            raise ValueError(f"give tau or energy, and not both, got {self.tau} and {self.energy}")
+        if self.energy is not None and not 0 < self.energy < math.sqrt(2):
+            raise ValueError(f"energy must lie between 0 and sqrt(2), got {self.energy}")
+        if self.tau is not None:
+            object.__setattr__(self, "tau", check_whole("tau", self.tau))
 
 
-def probe_through_backbone(
-    backbone: nn.Module,
+@dataclass(frozen=True)
+class Probed:
+    """A head, in eval mode, where probing stopped, after `steps` steps at the rate `lr`.
+
+    `epochs` are passes over the training images, the last in part. `reason` says why an energy was
+    not reached; the head is then the last of its trajectory.
+    """
+
+    head: nn.Module
+    epochs: float
+    steps: int
+    lr: float
+    reason: str | None = None
+
+
+class _EnergyRises(Exception):
+    """The rate of a trajectory is too large."""
+
+
+def probe_head(
+    views: Tensor,
+    labels: Tensor,
     head: nn.Module,
-    data: LabelledImages,
+    stops: Sequence[Stop],
     *,
-    taus: Sequence[int],
+    fresh: Tensor,
     lr: float,
+    halve: bool = False,
     eps: float = 0.0,
     momentum: float = 0.9,
     weight_decay: float = 0.0,
     batch_size: int = 128,
-    bn_mode: str = "eval",
-    trained_blocks: int = 0,
     seed: int = 0,
-) -> Iterator[tuple[int, nn.Module, nn.Module]]:
-    """Probe a head with the backbone in the loop; yield tau and copies of both at every tau.
+) -> dict[Stop, Probed]:
+    """Probe a copy of a head along one trajectory, and return it at every stop.
 
-    The head is trained as in `probe_heads`. In `bn_mode` "train", which is what the authors' code
-    does, each batch is normalised by its own statistics and moves the running ones; in "eval" the
-    backbone stays as it is, and the head is that of `probe_heads` up to rounding. The last
-    `trained_blocks` blocks of the backbone, drawn anew before, are trained together with the head,
-    in train mode, as their statistics start from nothing.
+    SGD with Nesterov momentum at a constant rate, so the head at tau equals that of a run stopped
+    at tau; on CPU it does so bit for bit. An epoch takes one view of each image, drawn at random.
+    The energy is measured after every step. The head at an energy lies on the line between the
+    heads before and after the first step down to it, where it has this energy up to 1e-4.
+
+    Parameters
+    ----------
+    views, fresh
+        Features (V, N, h) of views of the training images to probe on, and (E, N, h) of other
+        views, on which the energy is measured.
+    labels
+        Their int64 classes (N,), on the same device.
+    head
+        Any module that maps features (N, h) to logits (N, K). It is not changed.
+    lr, momentum, weight_decay, batch_size
+        Of the optimiser. Without momentum there is no Nesterov step either.
+    halve
+        Begin anew at half the rate when the energy has risen by 0.05 above its least.
+    eps
+        Label smoothing, in [0, 1).
+    seed
+        Seed of the batch order and of the draw of views.
+
+    Returns
+    -------
+    dict of Stop to Probed
+        An energy above where the head starts, or below what probing leaves, has a reason. Once
+        probing has diverged, the parameters are not finite.
+
+    Raises
+    ------
+    ValueError
+        If a hyper-parameter is out of range.
     """
-    taus = as_taus(taus)
-    check_choice("bn_mode", bn_mode, BN_MODES)
     check_eps(eps)
-    backbone = copy.deepcopy(backbone).requires_grad_(False).train(bn_mode == "train")
-    head = copy.deepcopy(head)
-    blocks = last_blocks(backbone, trained_blocks) if trained_blocks else []
-    for block in blocks:
-        block.requires_grad_(True).train()
-    trained = nn.ModuleList([*blocks, head])
-    optimiser = _sgd(trained.parameters(), lr, momentum, weight_decay)
-    device = data.labels.device
-    moving = nn.ModuleList([backbone, head]) if bn_mode == "train" else trained
-    for tau, batches in _epochs(moving, len(data), taus, batch_size, seed, device):
-        if batches is None:
-            yield tau, copy.deepcopy(backbone).requires_grad_(True), copy.deepcopy(head).eval()
-            continue
-        for batch in batches:
-            logits = head(backbone(data.images[batch]))
-            loss = cross_entropy(logits, data.labels[batch], label_smoothing=eps)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-
-
-def has_batchnorm(module: nn.Module) -> bool:
-    """Say whether a module holds a BatchNorm layer."""
-    return any(isinstance(part, _BatchNorm) for part in module.modules())
-
-
-def _epochs(
-    model: nn.Module,
-    n: int,
-    taus: Sequence[int],
-    batch_size: int,
-    seed: int,
-    device: torch.device,
-) -> Iterator[tuple[int, Iterator[Tensor] | None]]:
-    """Yield (tau, None) where a snapshot is due, and before that (epoch, its batches)."""
+    check_positive("lr", lr)
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    generator, merge = torch.Generator().manual_seed(seed), has_batchnorm(model)
-    for epoch in range(taus[-1] + 1):
-        if epoch in taus:
-            yield epoch, None
-        if epoch < taus[-1]:
-            batches = shuffled_batches(n, batch_size, generator, device, merge_single=merge)
-            with torch.random.fork_rng([device] if device.type == "cuda" else []):
-                torch.manual_seed(seed + epoch)
-                yield epoch, iter(batches)
+
+    def energy_of(standing: nn.Module) -> float:
+        return mean_energy(standing, fresh, labels)
+
+    while True:
+        model = copy.deepcopy(head).eval()
+        optimiser = torch.optim.SGD(
+            model.parameters(),
+            lr,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            nesterov=momentum > 0,
+        )
+        trajectory = _trajectory(model, optimiser, views, labels, eps, batch_size, seed)
+        try:
+            return dict(_find(stops, model, trajectory, energy_of, lr, halve))
+        except _EnergyRises:
+            lr /= 2
 
 
-def _sgd(parameters: Iterator, lr: float, momentum: float, weight_decay: float) -> torch.optim.SGD:
-    check_positive("lr", lr)
-    return torch.optim.SGD(
-        parameters, lr, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0
-    )
+def _trajectory(
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    views: Tensor,
+    labels: Tensor,
+    eps: float,
+    batch_size: int,
+    seed: int,
+) -> Iterator[float]:
+    """Train without end, and yield before the first and after every step the epochs so far."""
+    generator, n = torch.Generator().manual_seed(seed), len(labels)
+    yield 0.0
+    for epoch in count():
+        view = torch.zeros(n, dtype=torch.int64)
+        if len(views) > 1:
+            view = torch.randint(len(views), (n,), generator=generator)
+        features = views[view.to(views.device), torch.arange(n, device=views.device)]
+        batches = shuffled_batches(n, batch_size, generator, views.device)
+        for index, batch in enumerate(batches, start=1):
+            logits = model(features[batch])
+            optimiser.zero_grad()
+            logits.backward(_loss_gradient(logits.detach(), labels[batch], eps))
+            optimiser.step()
+            yield epoch + index / len(batches)
 
 
-def _loss_gradient(logits: Tensor, targets: Tensor, eps: Tensor) -> Tensor:
+def _find(
+    stops: Sequence[Stop],
+    model: nn.Module,
+    trajectory: Iterator[float],
+    energy_of: Callable[[nn.Module], float],
+    lr: float,
+    halve: bool,
+) -> Iterator[tuple[Stop, Probed]]:
+    """Yield each stop with its head as the trajectory of the model comes to it."""
+    taus = {stop.tau for stop in stops if stop.tau is not None}
+    levels = sorted({e for stop in stops if (e := stop.energy) is not None}, reverse=True)
+    start = least = checked = energy = energy_of(model)
+    before, epochs, steps = model, 0.0, 0
+
+    def here(head: nn.Module, reason: str | None = None) -> Probed:
+        return Probed(copy.deepcopy(head), epochs, steps, lr, reason)
+
+    while levels and levels[0] > start + TOLERANCE:
+        level = levels.pop(0)
+        reason = f"energy {level} is above {start:.4f}, where the head starts"
+        yield Stop(energy=level), here(model, reason)
+    for steps, epochs in enumerate(trajectory):
+        if epochs in taus:
+            taus.remove(int(epochs))
+            yield Stop(tau=int(epochs)), here(model)
+        if steps and (levels or halve):
+            energy = energy_of(model)
+        while levels and energy <= levels[0]:
+            level = levels.pop(0)
+            yield Stop(energy=level), here(_between(before, model, level, energy_of))
+        if halve and not energy <= least + RISE:
+            raise _EnergyRises
+        least = min(least, energy)
+        if levels and epochs >= PATIENCE and math.log2(epochs).is_integer():
+            reach = least - (checked - least) * math.log2(MAX_EPOCHS / epochs)
+            fall = f"from {start:.4f} to {least:.4f} in {epochs:g} epochs at the rate {lr:.3g}"
+            while levels and not reach < levels[-1]:
+                level = levels.pop()
+                reason = f"energy {level} is not reached: probing takes it {fall}"
+                yield Stop(energy=level), here(model, reason)
+            checked = least
+        if not taus and not levels:
+            return
+        before = copy.deepcopy(model) if levels else model
+
+
+def _between(
+    before: nn.Module, after: nn.Module, level: float, energy_of: Callable[[nn.Module], float]
+) -> nn.Module:
+    """Return the head of this energy on the line between two heads, by bisection."""
+    head, share, width = copy.deepcopy(after), 1.0, 0.5
+    while abs(energy := energy_of(head) - level) > TOLERANCE and width > 2**-40:
+        share += width if energy > 0 else -width
+        width /= 2
+        for part, old, new in zip(
+            head.parameters(), before.parameters(), after.parameters(), strict=True
+        ):
+            part.data.copy_(old + share * (new - old))
+    return head
+
+
+def _loss_gradient(logits: Tensor, labels: Tensor, eps: float) -> Tensor:
     """Return the gradient of the mean cross-entropy by the logits: p - e_y over the batch size.
 
-    Logits (..., B, K), targets (..., B); `eps`, which broadcasts with the logits, smooths e_y.
+    Logits (B, K), labels (B,); `eps` smooths e_y.
     """
-    gradient = logits.softmax(dim=-1) - eps / logits.shape[-1]
-    gradient.scatter_add_(-1, targets.unsqueeze(-1), (eps - 1).expand(*targets.shape, 1))
-    return gradient / targets.shape[-1]
+    gradient = logits.softmax(dim=1) - eps / logits.shape[1]
+    gradient.scatter_add_(1, labels[:, None], gradient.new_full((len(labels), 1), eps - 1))
+    return gradient / len(labels)

@@ -1,0 +1,57 @@
+"""Head preparation: all that is done to a task head before finetuning."""
+
+from dataclasses import dataclass
+
+from taskhead.method.checks import check_eps, check_positive, check_whole
+from taskhead.method.probing import Stop
+
+
+@dataclass(frozen=True)
+class HeadPreparation:
+    """How a head is prepared.
+
+    Parameters
+    ----------
+    tau
+        Epochs of head probing, at least 0.
+    energy
+        In place of tau: the average energy to probe down to, on the images as finetuning sees
+        them, in (0, sqrt(2)).
+    eps
+        Label smoothing in probing, in [0, 1); it leaves an energy of eps * sqrt((K - 1) / K).
+    hidden
+        Units of the hidden layers, as (512,); empty for a linear head.
+    init_scale
+        Factor on the initial weights of the last layer, at least 0; 0 starts at uniform
+        predictions.
+    reinitialised_blocks
+        Last blocks of the backbone's last stage that are drawn anew and probed with the head.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a value is out of range, or tau and energy are both given or none is.
+    """
+
+    tau: int | None = None
+    energy: float | None = None
+    eps: float = 0.0
+    hidden: tuple[int, ...] = ()
+    init_scale: float = 1.0
+    reinitialised_blocks: int = 0
+
+    def __post_init__(self) -> None:
+        """Cast integers of NumPy and check the ranges."""
+        object.__setattr__(self, "tau", Stop(self.tau, self.energy).tau)
+        object.__setattr__(self, "hidden", tuple(int(units) for units in self.hidden))
+        blocks = check_whole("reinitialised_blocks", self.reinitialised_blocks)
+        object.__setattr__(self, "reinitialised_blocks", blocks)
+        if blocks and self.energy is not None:
+            raise ValueError("with reinitialised_blocks the backbone changes; give tau, no energy")
+        check_eps(self.eps)
+        check_positive("init_scale", self.init_scale, zero=True)
+
+    @property
+    def stop(self) -> Stop:
+        """Return where probing stops."""
+        return Stop(self.tau, self.energy)
