@@ -1,10 +1,12 @@
 """Imports: the library alone loads no package that only some of its functions need."""
 
 import doctest
+import re
 import subprocess
 import sys
 
 import pytest
+from conftest import REPOSITORY
 
 import taskhead
 
@@ -41,6 +43,13 @@ def test_command_line_loads_no_torch_before_it_is_needed():
 
 def test_figures_load_no_networks_and_no_data_sets():
     assert loaded(("report.figures",), ("sklearn", "torchvision")) == []
+
+
+def test_example_of_the_readme_runs():
+    (example,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.S)
+    run = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("validation accuracy") == 4
 
 
 def test_top_level_offers_what_its_docstring_shows():

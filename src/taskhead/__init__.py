@@ -18,13 +18,14 @@ the class:
 >>> train = LabelledImages(images[:300], labels[:300])
 >>> val = LabelledImages(images[300:], labels[300:])
 
-Probe the head for a while, or for long, and finetune from each:
+Probe the head down to an energy, or for long, and finetune from there on images of the same kind:
 
->>> preparations = [HeadPreparation(tau=4), HeadPreparation(tau=64)]
->>> mild, long = prepare_heads(backbone, train, preparations, val=val, lr=0.05, seed=0)
->>> mild.aie > long.aie
-True
->>> result = finetune(mild.backbone, mild.head, train, val, epochs=5, lr=0.01, seed=0)
+>>> preparations = [HeadPreparation(energy=0.7), HeadPreparation(tau=64)]
+>>> seen = {"augment": "crop-flip", "seed": 0}
+>>> mild, long = prepare_heads(backbone, train, preparations, val=val, **seen)
+>>> round(mild.aie, 3), mild.aie > long.aie
+(0.7, True)
+>>> result = finetune(mild.backbone, mild.head, train, val, epochs=5, lr=0.01, **seen)
 >>> z0, zT = (extract_features(b, val.images) for b in (backbone, result.last.backbone))
 >>> measure(z0, zT).euclidean > 0
 True
