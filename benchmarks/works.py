@@ -20,8 +20,9 @@ from taskhead.experiments.inputs import load
 from taskhead.experiments.plan import Plan, make_plan
 from taskhead.experiments.results import compute_study
 from taskhead.method.adaptation import measure
+from taskhead.method.evaluation import evaluate
 from taskhead.method.features import extract_features
-from taskhead.method.finetuning import evaluate, finetune
+from taskhead.method.finetuning import finetune
 from taskhead.method.heads import make_head
 from taskhead.method.probing import Stop, probe_head
 from taskhead.models.resnets import CifarResNet

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from taskhead.method.adaptation import measure
+from taskhead.method.adaptation import linear_cka, measure, scatter
 
 COORDINATE = st.floats(0.01, 100).map(lambda x: x - 50)
 FEATURES = arrays(float, (6, 3), elements=COORDINATE).map(torch.tensor)
@@ -72,6 +72,8 @@ def test_zero_vectors_count_with_cosine_zero():
         "dot": 12.5,
         "norm": 5.0,
         "z0_norm": 2.5,
+        "z0_squared_norm": 12.5,
+        "relative_euclidean": math.inf,
     }
 
 
@@ -87,3 +89,32 @@ def test_zero_vectors_count_with_cosine_zero():
 def test_features_that_do_not_compare_are_refused(z0, zT, message):
     with pytest.raises(ValueError, match=message):
         measure(z0, zT)
+
+
+@given(FEATURES, FEATURES)
+def test_no_change_of_the_dot_product_is_the_mean_squared_norm(z0: torch.Tensor, zT: torch.Tensor):
+    assert measure(z0, z0).dot == close(measure(z0, zT).z0_squared_norm)
+    assert measure(z0, 3 * z0).relative_euclidean == close(2)
+
+
+@given(st.integers(0, 1000), st.floats(0.1, 10))
+def test_cka_sees_no_rotation_scale_or_shift(seed: int, factor: float):
+    z = torch.randn(6, 3, generator=torch.Generator().manual_seed(seed)).double()
+    turn, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
+    assert linear_cka(z, factor * z @ torch.tensor(turn) + 7) == pytest.approx(1, abs=1e-6)
+
+
+def test_cka_of_independent_features_is_small_and_symmetric():
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(2000, 4, generator=generator) for _ in range(2))
+    assert linear_cka(x, y) < 0.01
+    assert linear_cka(x, x + y) == pytest.approx(linear_cka(x + y, x))
+
+
+@given(FEATURES)
+def test_scatter_within_and_between_add_up_to_all(z: torch.Tensor):
+    within, between = scatter(z, torch.tensor([0, 1, 0, 1, 2, 2]))
+    assert within + between == close(float(((z - z.mean(dim=0)) ** 2).sum(dim=1).mean()))
+    apart, alike = scatter(z, torch.arange(6)), scatter(z, torch.zeros(6).long())
+    assert apart[0] == 0
+    assert alike[1] == pytest.approx(0, abs=1e-9)

@@ -10,7 +10,7 @@ from conftest import real
 from problems import load_image_folder
 from torch import nn
 
-from taskhead.method.energy import accuracy
+from taskhead.method.evaluation import accuracy
 from taskhead.method.features import extract_features
 from taskhead.models.backbones import cifar_resnet
 from taskhead.models.checkpoints import download, load_checkpoint

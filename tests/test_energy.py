@@ -10,11 +10,8 @@ from hypothesis.extra.numpy import arrays
 from problems import floor_of_smoothing, probe_at_taus
 from torch.nn.functional import one_hot
 
-from taskhead.method.energy import (
-    accuracy,
-    average_initial_energy,
-    per_sample_energy,
-)
+from taskhead.method.energy import average_initial_energy, per_sample_energy
+from taskhead.method.evaluation import accuracy
 from taskhead.method.heads import make_head
 
 LABELS = torch.tensor([0, 1, 2, 3, 0])

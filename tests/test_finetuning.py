@@ -10,8 +10,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from taskhead.method.batches import LabelledImages
+from taskhead.method.evaluation import evaluate
 from taskhead.method.features import extract_features
-from taskhead.method.finetuning import evaluate, finetune
+from taskhead.method.finetuning import finetune
 from taskhead.method.heads import make_head
 from taskhead.models.pretraining import small_convnet
 from taskhead.tasks.datasets import load_digits

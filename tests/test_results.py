@@ -10,17 +10,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import SMOKE_GRIDS, own_data
+from conftest import SMOKE_GRIDS, own_data, write_tree
 from problems import SESSION, load_table
 
 from taskhead.experiments import inputs, kinds, network_runs, table
 from taskhead.experiments.plan import make_plan
 from taskhead.experiments.provenance import load_provenance
 from taskhead.experiments.results import compute_study, load_or_compute, load_recorded
+from taskhead.experiments.settings import load_setting
 from taskhead.experiments.studies import load_study
 from taskhead.method.adaptation import measure
+from taskhead.method.evaluation import evaluate
 from taskhead.method.features import extract_features
-from taskhead.method.finetuning import evaluate, finetune
+from taskhead.method.finetuning import finetune
 from taskhead.method.head_preparation import HeadPreparation
 from taskhead.method.preparation import prepare_heads
 from taskhead.models.backbones import pretrained_backbone
@@ -353,3 +355,28 @@ def test_table_older_than_a_key_is_read_with_its_default(tmp_path: Path):
     older = [",".join(v for i, v in enumerate(t.split(",")) if i != place) for t in (header, row)]
     path.write_text("\n".join(older) + "\n")
     assert list(table.read(path, plan.kind.run)) == [plan.runs[0]]
+
+
+def test_row_holds_what_the_features_are_worth_and_how_the_last_epoch_does(tmp_path: Path):
+    rows = compute_study("energy_sweep", **SWEEP, results=tmp_path, seeds=[0])
+    for name in ("cka", "fresh_probe_accuracy", "source_probe_accuracy", "last_test_accuracy"):
+        assert rows[name].between(0, 1).all(), name
+    assert (rows["aie"] == rows["aie_clean"]).all()
+    assert (rows["probed_epochs"] == rows["tau"]).all()
+    assert (rows["source_probe_accuracy"] > 0.8).all()
+    assert (rows[["first_step", "logit_change", "within_scatter", "test_nll", "test_ece"]] > 0).all(
+        axis=None
+    )
+    assert (rows["relative_euclidean"] < rows["euclidean"] / rows["z0_norm"] * 1.5).all()
+
+
+def test_source_task_is_not_asked_for_where_it_is_not_at_hand(monkeypatch, tmp_path: Path):
+    setting = load_setting("cifar10-to-cifar100")
+    draw = Draw(seed=0, image_size=32, train_per_class=2, val_per_class=2, test_per_class=2)
+    monkeypatch.setenv("TASKHEAD_DATA", str(tmp_path))
+    assert inputs.load_source(setting, draw) is None
+    write_tree(tmp_path / "cifar10" / "train", per_class=6)
+    write_tree(tmp_path / "cifar10" / "test", per_class=6)
+    source = inputs.load_source(setting, draw)
+    assert source
+    assert len(source.train) == 2 * source.n_classes

@@ -1,8 +1,9 @@
 from .method.adaptation import Adaptation, measure
 from .method.batches import LabelledImages
 from .method.energy import average_initial_energy
+from .method.evaluation import evaluate
 from .method.features import extract_features
-from .method.finetuning import evaluate, finetune
+from .method.finetuning import finetune
 from .method.head_preparation import HeadPreparation
 from .method.heads import make_head
 from .method.preparation import prepare_heads

@@ -7,7 +7,8 @@ import torch
 from taskhead.experiments.inputs import Found, Inputs, Unit, load
 from taskhead.experiments.run import part_of
 from taskhead.method.adaptation import measure
-from taskhead.method.energy import accuracy, average_initial_energy
+from taskhead.method.energy import average_initial_energy
+from taskhead.method.evaluation import accuracy
 from taskhead.method.features import extract_features
 from taskhead.method.head_preparation import HeadPreparation
 from taskhead.method.heads import last_layer_norm

@@ -1,7 +1,7 @@
 """What runs need beside their keys: backbone, images and features, each made once."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from taskhead.experiments.cache import cache_last
 from taskhead.experiments.run import ProbingRun, part_of
-from taskhead.experiments.settings import Setting
+from taskhead.experiments.settings import Images, Setting
 from taskhead.method.features import extract_features, fingerprint
 from taskhead.method.head_preparation import HeadPreparation
 from taskhead.models.backbones import pretrained_backbone
-from taskhead.tasks.datasets import dataset_task, digits_task
+from taskhead.tasks.datasets import dataset_task, digits_task, is_at_hand
 from taskhead.tasks.folders import folder_task
 from taskhead.tasks.storage import data_root
 from taskhead.tasks.task import Draw, Task
@@ -49,12 +49,17 @@ def units_of_equal(key: Callable[[Any], Any]) -> Callable[[Sequence[Any]], list[
 
 @dataclass(frozen=True, eq=False)
 class Prerequisites:
-    """A backbone with its fingerprint, a task, and z_0 (N, h) of its validation images."""
+    """A backbone with its fingerprint, a task, and z_0 (N, h) of its validation images.
+
+    `source` is the backbone's own task, with as many images of each class; None where it is not at
+    hand.
+    """
 
     backbone: nn.Module
     sha256: str
     task: Task
     z0: Tensor
+    source: Task | None = None
 
 
 def load(inputs: Inputs, run: ProbingRun) -> Prerequisites:
@@ -69,12 +74,14 @@ def load(inputs: Inputs, run: ProbingRun) -> Prerequisites:
 @cache_last
 def _load(inputs: Inputs, name: str, draw: Draw) -> Prerequisites:
     backbone, sha256 = _load_backbone(inputs, name)
-    task = load_task(inputs.setting, draw, inputs.folder).to(inputs.device)
+    setting, device = inputs.setting, inputs.device
+    task = load_task(setting, draw, inputs.folder).to(device)
+    source = load_source(setting, draw)
     try:
         z0 = extract_features(backbone, task.val.images)
     except ValueError as error:
         raise ValueError(f"{name} with image_size {draw.image_size}: {error}") from None
-    return Prerequisites(backbone, sha256, task, z0)
+    return Prerequisites(backbone, sha256, task, z0, source.to(device) if source else None)
 
 
 @cache_last
@@ -88,9 +95,23 @@ def load_task(setting: Setting, draw: Draw, folder: Path | None = None) -> Task:
 
     Raises `ValueError` if the setting has no images, they cannot be read, or a class has too few.
     """
-    images = setting.images
-    if images is None:
+    if setting.images is None:
         raise ValueError(f"setting {setting.name} has no images")
+    return _draw(setting.images, draw, folder)
+
+
+def load_source(setting: Setting, draw: Draw) -> Task | None:
+    """Draw images of the task that the backbone was pretrained on; None where it is not at hand.
+
+    Nothing is downloaded for it. Raises `ValueError` if the images cannot be read.
+    """
+    source = setting.source
+    if source is None or (source.source == "dataset" and not is_at_hand(str(source.name))):
+        return None
+    return _draw(source, replace(draw, domain=None))
+
+
+def _draw(images: Images, draw: Draw, folder: Path | None = None) -> Task:
     if images.source == "digits":
         return digits_task(draw, classes=range(images.classes[0], images.classes[-1] + 1))
     if images.source == "dataset":

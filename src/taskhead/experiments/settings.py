@@ -41,7 +41,8 @@ class Images(Strict):
 class Setting(Strict):
     """A setting as its YAML file says it.
 
-    `backbones` are those that fit; "torchvision" stands for all of torchvision's. `values` are
+    `source` are the images that the backbone was pretrained on, where they are at hand. `backbones`
+    are those that fit; "torchvision" stands for all of torchvision's. `values` are
     those of a run's fields, in `presets` those of each preset. A list is a grid: every value of it
     is run. An entry of a preset that bears the name of a study holds values for that study alone.
     """
@@ -50,6 +51,7 @@ class Setting(Strict):
     description: str
     needs: str
     images: Images | None = None
+    source: Images | None = None
     backbones: tuple[str, ...] = ()
     rates: str | None = None
     values: dict[str, Any] = {}

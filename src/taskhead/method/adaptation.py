@@ -3,19 +3,26 @@
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 
 @dataclass(frozen=True)
 class Adaptation:
-    """Means over samples of the four feature measures of the paper, and of the starting norm."""
+    """Means over samples of the four feature measures of the paper, and what they start from.
+
+    `relative_euclidean` is ||z_T - z_0|| / ||z_0||. Without any change the dot product is
+    `z0_squared_norm`, the mean of ||z_0||^2, and the norm is `z0_norm`, the mean of ||z_0||.
+    """
 
     euclidean: float
     cosine: float
     dot: float
     norm: float
     z0_norm: float
+    z0_squared_norm: float
+    relative_euclidean: float
 
 
 def measure(z0: Tensor, zT: Tensor) -> Adaptation:
@@ -32,7 +39,8 @@ def measure(z0: Tensor, zT: Tensor) -> Adaptation:
         Means over the N samples, computed in float64: `euclidean` ||z_T - z_0||, `cosine`
         similarity in [-1, 1], `dot` product z_T . z_0, `norm` ||z_T||, and `z0_norm` ||z_0||.
         A sample with a zero vector on either side has no angle and counts with cosine 0; norms
-        below 1e-12 are raised to 1e-12 in the cosine's denominator.
+        below 1e-12 are raised to 1e-12 in the cosine's denominator. One with a zero z_0 makes
+        `relative_euclidean` infinite or NaN.
 
     Raises
     ------
@@ -47,13 +55,43 @@ def measure(z0: Tensor, zT: Tensor) -> Adaptation:
     z0, zT = z0.cpu().double(), zT.cpu().double()  # no float64 on Apple's GPUs
     if not bool((z0.isfinite() & zT.isfinite()).all()):
         raise ValueError("features hold NaN or infinity; the measures are not defined")
+    distances, norms = (zT - z0).norm(dim=1), z0.norm(dim=1)
     return Adaptation(
-        euclidean=float((zT - z0).norm(dim=1).mean()),
+        euclidean=float(distances.mean()),
         cosine=float(cosine_similarity(z0, zT, dim=1, eps=1e-12).clamp(-1, 1).mean()),
         dot=float((z0 * zT).sum(dim=1).mean()),
         norm=float(zT.norm(dim=1).mean()),
-        z0_norm=float(z0.norm(dim=1).mean()),
+        z0_norm=float(norms.mean()),
+        z0_squared_norm=float((norms**2).mean()),
+        relative_euclidean=float((distances / norms).mean()),
     )
+
+
+def linear_cka(z0: Tensor, zT: Tensor) -> float:
+    r"""Return the linear centred kernel alignment of features (N, h) and (N, k) of N samples.
+
+    With centred features X and Y it is :math:`\|X^T Y\|^2 / (\|X^T X\| \|Y^T Y\|)` (Frobenius),
+    in [0, 1]: 1 if one is the other up to rotation and scale. It is computed in float64, and is NaN
+    where all features on a side are equal.
+    Source: Kornblith et al. 2019, arXiv 1905.00414.
+    """
+    x, y = (z.cpu().double() - z.cpu().double().mean(dim=0) for z in (z0, zT))
+    return float((x.T @ y).norm() ** 2 / ((x.T @ x).norm() * (y.T @ y).norm()))
+
+
+def scatter(features: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Return the scatter of features (N, h) within the classes of labels (N,), and between them.
+
+    Within is the mean squared distance of a feature from the mean of its class, between that of the
+    mean of its class from the mean of all. Their sum is the mean squared distance from the mean of
+    all. Computed in float64.
+    """
+    features, labels = features.cpu().double(), labels.cpu()
+    means = torch.zeros_like(features)
+    for label in labels.unique():
+        means[labels == label] = features[labels == label].mean(dim=0)
+    within, between = features - means, means - features.mean(dim=0)
+    return float((within**2).sum(dim=1).mean()), float((between**2).sum(dim=1).mean())
 
 
 EXPLODED = 1000.0  # times the pretrained features' root mean square

@@ -49,8 +49,3 @@ def mean_energy(head: nn.Module, views: Tensor, labels: Tensor) -> float:
     index = labels.repeat(len(views))[:, None]
     gap.scatter_add_(1, index, gap.new_full(index.shape, -1))
     return float(gap.norm(dim=1).mean())
-
-
-def accuracy(logits: Tensor, targets: Tensor) -> float:
-    """Return the share of samples, in [0, 1], whose largest logit (N, K) is the target (N,)."""
-    return (logits.argmax(dim=1) == targets).sum().item() / len(targets)

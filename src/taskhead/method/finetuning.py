@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from taskhead.method.augmentation import Augment, as_augmentation
-from taskhead.method.batches import as_labelled, forward_batches, shuffled_batches
+from taskhead.method.batches import as_labelled, shuffled_batches
 from taskhead.method.checks import (
     check_choice,
     check_positive,
@@ -19,7 +19,7 @@ from taskhead.method.checks import (
     check_trainable,
     check_training_set,
 )
-from taskhead.method.energy import accuracy
+from taskhead.method.evaluation import evaluate
 from taskhead.method.features import BN_MODES, BnMode, extract_features, set_mode
 from taskhead.method.heads import last_layer
 
@@ -176,16 +176,4 @@ def finetune(
                 best_state = {name: each.clone() for name, each in network.state_dict().items()}
     best = copy.deepcopy(network).eval()
     best.load_state_dict(best_state)
-    return FinetuneResult(network, best, best_epoch, tuple(history), best_rank[0])
-
-
-@torch.no_grad()
-def evaluate(network: nn.Module, data: Any) -> tuple[float, float]:
-    """Return accuracy in [0, 1] and mean cross-entropy of a network in eval mode on a split.
-
-    `data` has any of the forms that `finetune` takes.
-    """
-    network.eval()
-    data = as_labelled(data)
-    logits = torch.cat([network(batch) for batch in forward_batches(data.images)])
-    return accuracy(logits, data.labels), float(cross_entropy(logits, data.labels))
+    return FinetuneResult(network.eval(), best, best_epoch, tuple(history), best_rank[0])

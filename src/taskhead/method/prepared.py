@@ -11,7 +11,8 @@ from torch.nn.functional import cross_entropy
 
 from taskhead.method.batches import LabelledImages
 from taskhead.method.checks import check_samples
-from taskhead.method.energy import accuracy, average_initial_energy
+from taskhead.method.energy import average_initial_energy
+from taskhead.method.evaluation import accuracy
 from taskhead.method.features import extract_features
 from taskhead.method.head_preparation import HeadPreparation
 from taskhead.method.heads import last_layer_norm

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from taskhead.method.evaluation import evaluate
 from taskhead.method.features import extract_features
-from taskhead.method.finetuning import FinetuneResult, evaluate, finetune
+from taskhead.method.finetuning import FinetuneResult, finetune
 from taskhead.method.heads import make_head
 from taskhead.models.checkpoints import file_sha256, load_checkpoint
 from taskhead.models.resnets import resnet18_cifar_stem

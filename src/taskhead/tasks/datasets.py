@@ -1,5 +1,6 @@
 """Data sets by name: handwritten digits, and those that torchvision downloads."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -88,11 +89,20 @@ def load_dataset(
     return LabelledImages(images, torch.from_numpy(labels[chosen])), list(classes)
 
 
-def _read_or_download(name: str, train: bool) -> tuple["VisionDataset", np.ndarray]:
-    from torchvision import datasets
+def is_at_hand(name: str) -> bool:
+    """Say whether the training images of a data set can be read without a download."""
+    if (data_root() / name).is_dir():
+        return True
+    try:
+        _reader(name, train=True)(download=False)
+    except (RuntimeError, OSError):
+        return False
+    return True
 
-    kind, splits, labels, needed_bytes = _TORCHVISION[name]
-    read = partial(getattr(datasets, kind), data_root() / "torchvision", splits[not train])
+
+def _read_or_download(name: str, train: bool) -> tuple["VisionDataset", np.ndarray]:
+    _, _, labels, needed_bytes = _TORCHVISION[name]
+    read = _reader(name, train=train)
     with one_process(name):
         try:
             dataset = read(download=False)
@@ -100,3 +110,10 @@ def _read_or_download(name: str, train: bool) -> tuple["VisionDataset", np.ndarr
             check_writable(data_root(), needed_bytes)
             dataset = read(download=True)
     return dataset, np.asarray(getattr(dataset, labels))
+
+
+def _reader(name: str, *, train: bool) -> Callable[..., "VisionDataset"]:
+    from torchvision import datasets
+
+    kind, splits, _, _ = _TORCHVISION[name]
+    return partial(getattr(datasets, kind), data_root() / "torchvision", splits[not train])

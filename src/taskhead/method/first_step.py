@@ -1,0 +1,41 @@
+"""The first step of finetuning, alone: one step of full-batch gradient descent."""
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from taskhead.method.augmentation import Augment
+from taskhead.method.batches import LabelledImages, shuffled_batches
+from taskhead.method.features import set_mode
+
+
+def first_step(
+    backbone: nn.Module,
+    head: nn.Module,
+    train: LabelledImages,
+    *,
+    lr: float,
+    augment: Augment | None = None,
+    bn_mode: str = "eval",
+    batch_size: int = 128,
+    seed: int = 0,
+) -> nn.Module:
+    """Return a copy of the backbone after one step of gradient descent on all training images.
+
+    The loss is the mean cross-entropy over one view of each image. `batch_size` bounds the memory,
+    and is that of BatchNorm in `bn_mode` "train". Backbone and head are not changed.
+    """
+    backbone, head = copy.deepcopy(backbone), copy.deepcopy(head)
+    for part in (backbone, head):
+        set_mode(part, bn_mode)
+    generator = torch.Generator().manual_seed(seed)
+    device, merge = train.labels.device, bn_mode == "train"
+    for batch in shuffled_batches(len(train), batch_size, generator, device, merge_single=merge):
+        images = train.images[batch]
+        logits = head(backbone(augment(images, generator) if augment else images))
+        loss = cross_entropy(logits, train.labels[batch], reduction="sum") / len(train)
+        loss.backward()
+    torch.optim.SGD(backbone.parameters(), lr).step()
+    return backbone
