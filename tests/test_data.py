@@ -7,7 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskhead.method.batches import LabelledImages, forward_batches, shuffled_batches
+from taskhead.method.batches import (
+    LabelledImages,
+    as_labelled,
+    forward_batches,
+    shuffled_batches,
+)
 from taskhead.tasks.datasets import load_digits
 from taskhead.tasks.task import Draw, Task, split
 
@@ -144,3 +149,27 @@ def test_last_batch_of_one_is_merged_where_asked():
         for n in (1, 5, 9, 10)
     ]
     assert sizes == [[1], [5], [4, 5], [4, 4, 2]]
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ([(torch.zeros(1, 2, 2), 0.5), (torch.zeros(1, 2, 2), 1.0)], "float"),
+        ([(torch.zeros(1, 2, 2), 0), (torch.zeros(1, 3, 2), 1)], "one shape"),
+        ([(torch.zeros(1, 2, 2), 0, 1)], "pairs"),
+        ({"images": 1, "labels": 2}, "dict"),
+        ("imgs", "str"),
+        ([], "empty"),
+        (3, "int"),
+    ],
+    ids=["labels", "shapes", "triples", "dict", "text", "empty", "number"],
+)
+def test_data_that_is_none_ends_in_one_line(given, named: str):
+    with pytest.raises((TypeError, ValueError), match=named) as caught:
+        as_labelled(given)
+    assert "\n" not in str(caught.value)
+
+
+def test_data_set_may_give_labels_as_tensors():
+    data = as_labelled([(torch.full((1, 2, 2), n), torch.tensor(n)) for n in range(3)])
+    assert data.labels.tolist() == [0, 1, 2]

@@ -45,6 +45,15 @@ def test_scores_are_those_of_the_network_in_eval_mode_and_its_mode_is_restored()
     assert network.training
 
 
+@pytest.mark.parametrize("label", [-1, 3])
+def test_labels_out_of_range_and_empty_data_are_refused(label: int):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+    with pytest.raises(ValueError, match=str(label)):
+        evaluate(network, (torch.rand(2, 3, 2, 2), torch.tensor([0, label])))
+    with pytest.raises(ValueError, match="empty"):
+        evaluate(network, (torch.rand(0, 3, 2, 2), torch.zeros(0).long()))
+
+
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
 def test_fresh_probe_tells_separable_features_from_noise(scale: float):
     generator = torch.Generator().manual_seed(0)

@@ -110,3 +110,13 @@ def test_installed_command_ends_in_one_line_without_traceback(results: Path):
     (line,) = ended.stderr.splitlines()
     assert "'digit'" in line
     assert files(results) == before
+
+
+def test_table_that_cannot_be_locked_costs_no_run(capsys, results: Path, monkeypatch):
+    path = results / "energy_sweep" / "digits.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.mkdir()
+    monkeypatch.setattr("taskhead.experiments.results.spread", None)
+    line = complaint(capsys, command(results, **{"--seeds": "9"}))
+    assert "digits.lock" in line

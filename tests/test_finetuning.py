@@ -282,3 +282,22 @@ def test_backbone_that_does_not_fit_ends_in_one_line(task: Task, network, backbo
     with pytest.raises(ValueError, match=r"\(N, h\)") as caught:
         finetune(backbone, network[1], task.train, task.val, **RATES)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"epochs": True}, "epochs.* True"),
+        ({"epochs": 1.5}, "epochs.* 1.5"),
+        ({"momentum": math.nan}, "momentum.* nan"),
+        ({"seed": 2**40}, "seed"),
+        ({"head": make_head(9, 5)}, "head does not take"),
+        ({"head": nn.Identity}, "head.* type"),
+        ({"bn_mode": "train", "batch_size": 1}, "batch_size.* 2"),
+    ],
+)
+def test_argument_out_of_range_ends_in_one_line(task: Task, network, change: dict, named: str):
+    given = dict(zip(("backbone", "head"), network, strict=True)) | {"epochs": 1, "lr": 0.1}
+    with pytest.raises((ValueError, TypeError), match=named) as caught:
+        finetune(train=task.train, val=task.val, **given | change)
+    assert "\n" not in str(caught.value)

@@ -47,8 +47,11 @@ def with_test(tmp_path: Path) -> Path:
         lambda folder: (folder / "dog" / "0.png").write_bytes(
             bytes(reversed((folder / "dog" / "0.png").read_bytes()))
         ),
+        lambda folder: (folder / "dog" / "0.png").write_bytes(
+            (folder / "dog" / "0.png").read_bytes()[:-1] + b"\0"
+        ),
     ],
-    ids=["removed", "class renamed", "renamed", "replaced", "of the same size"],
+    ids=["removed", "class renamed", "renamed", "replaced", "of the same size", "the last byte"],
 )
 def test_label_of_a_folder_changes_with_its_content(plain: Path, change):
     before = folder_label(plain)

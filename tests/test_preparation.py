@@ -1,5 +1,6 @@
 """Head preparation: what each knob does, what is measured, and what is called of no use."""
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -243,11 +244,49 @@ def test_features_of_any_floating_type_are_taken(backbone: nn.Module, cast):
         ({"bn_mode": "on"}, "bn_mode 'on'"),
         ({"augment": "blur"}, "augment 'blur'"),
         ({"lr": -1.0}, "lr.* -1"),
+        ({"lr": "0.1"}, "lr.* '0.1'"),
+        ({"lr": None}, "lr.* None"),
+        ({"momentum": 2}, "momentum.* 2"),
+        ({"weight_decay": math.nan}, "weight_decay.* nan"),
+        ({"batch_size": 1.5}, "batch_size.* 1.5"),
+        ({"seed": 2**32}, "seed.* 4294967296"),
+        ({"seed": -1}, "seed.* -1"),
+        ({"seed": "a"}, "seed.* 'a'"),
+        ({"preparations": []}, r"HeadPreparation, got \[\]"),
+        ({"preparations": HeadPreparation(1)}, "list of HeadPreparation"),
+        ({"preparations": [4]}, r"HeadPreparation, got \[4\]"),
+        ({"backbone": len}, "backbone.* builtin"),
     ],
 )
 def test_option_out_of_range_is_refused(backbone: nn.Module, change: dict, named: str):
-    with pytest.raises(ValueError, match=named):
-        prepare_heads(backbone, TRAIN, [HeadPreparation(1)], **OPTIONS | change)
+    given = {"backbone": backbone, "train": TRAIN, "preparations": [HeadPreparation(1)]}
+    with pytest.raises((ValueError, TypeError), match=named) as caught:
+        prepare_heads(**given | OPTIONS | change)
+    assert "\n" not in str(caught.value)
+
+
+def test_preparations_may_come_from_a_generator(backbone: nn.Module):
+    taus = [1, 2]
+    prepared = prepare_heads(backbone, TRAIN, (HeadPreparation(tau) for tau in taus), **OPTIONS)
+    assert [each.tau for each in prepared] == taus
+
+
+def test_broken_backbone_is_named_and_not_the_images(backbone: nn.Module):
+    broken = copy.deepcopy(backbone)
+    with torch.no_grad():
+        broken[0].weight.fill_(math.nan)  # pyright: ignore
+    endless = nn.Sequential(backbone, Then(lambda z: z / 0))
+    for each in (broken, endless):
+        with pytest.raises(ValueError, match="backbone"):
+            prepare_heads(each, TRAIN, [HeadPreparation(1)], **OPTIONS)
+
+
+def test_gradients_may_be_off_around_the_call(backbone: nn.Module):
+    with torch.no_grad():
+        (prepared,) = prepare_heads(backbone, TRAIN, [HeadPreparation(2)], **OPTIONS)
+        finetune(backbone, prepared.head, TRAIN, VAL, epochs=1, lr=0.01)
+    (again,) = prepare_heads(backbone, TRAIN, [HeadPreparation(2)], **OPTIONS)
+    assert torch.equal(weights(prepared.head), weights(again.head))
 
 
 def test_zero_head_starts_from_uniform_predictions(backbone: nn.Module):
@@ -294,7 +333,7 @@ def test_diverged_head_is_called_that_and_spares_those_before(backbone: nn.Modul
     assert sound.outcome == "done"
     assert lost.outcome == "diverged"
     assert math.isnan(lost.aie)
-    assert lost.val_accuracy is None
+    assert math.isnan(lost.val_accuracy or 0)
 
 
 def test_probing_whose_validation_loss_explodes_is_called_collapsed(backbone: nn.Module):
@@ -329,6 +368,9 @@ def test_last_layer_of_the_head_is_trained(backbone: nn.Module):
         ({"eps": 1.0}, ValueError, "eps.* 1.0"),
         ({"init_scale": math.nan}, ValueError, "init_scale.* nan"),
         ({"reinitialised_blocks": -1}, ValueError, "reinitialised_blocks.* -1"),
+        ({"hidden": "12"}, TypeError, "hidden.* '12'"),
+        ({"hidden": 5}, TypeError, "hidden.* 5"),
+        ({"hidden": (1.7,)}, TypeError, "hidden.* 1.7"),
     ],
 )
 def test_preparation_out_of_range_is_refused(given: dict, error: type, named: str):

@@ -40,7 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         return arguments.command(arguments)
-    except (ValueError, TypeError, OSError) as error:
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        print(f"taskhead: error: {what}; check its permissions and the room there", file=sys.stderr)
+        return 1
+    except (ValueError, TypeError) as error:
         print(f"taskhead: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -69,8 +69,9 @@ def make_plan(
             grid["data"], domains = folder_label(folder), domain_names(folder)
         grid["weights"] = weights_label(weights)
         grid.setdefault("domain", None)
+        owner = f"folder {folder}" if folder else f"setting {setting}"
         for domain in _as_list(grid["domain"]):
-            check_domain(f"setting {setting}", domain, domains)
+            check_domain(owner, domain, domains)
     runs = _runs(kind, grid | {"setting": setting, "preset": preset})
     return Plan(kind, Inputs(described, torch_device, folder, weights), runs, grid)
 

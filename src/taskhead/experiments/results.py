@@ -68,7 +68,7 @@ def compute_study(
     ------
     ValueError
         If a name is unknown, a seed, an option, the device or the number of workers is invalid, or
-        the results file is damaged. Nothing has been computed or written then.
+        the results file is damaged. Nothing has been computed, and no row written, then.
     """
     plan = make_plan(
         study, setting=setting, preset=preset, device=device, seeds=seeds, options=options
@@ -81,6 +81,8 @@ def compute_study(
     pending = [run for run in plan.runs if recompute or not _is_complete(known.get(run))]
     if pending:
         check_writable(path.parent)
+        with table.locked(path):  # what cannot be locked must not cost the first row
+            pass
         kept = {} if recompute else {run: known[run] for run in plan.runs if run in known}
         _compute(plan, pending, kept, path, preset, workers)
         known = table.read(path, plan.kind.run)

@@ -3,7 +3,8 @@
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -52,8 +53,7 @@ def append(path: Path, kind: type, rows: Rows, session: Row) -> None:
     The rows of a run take the place of earlier ones, and the table is kept in the order of its
     keys, whoever came first. Writers in other processes wait their turn.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
+    with locked(path):
         table = read(path, kind) | rows
         record_session(path, session, sum(map(len, rows.values())))
         keys = field_names(kind)
@@ -68,6 +68,14 @@ def append(path: Path, kind: type, rows: Rows, session: Row) -> None:
                 numbers = [float(v) if isinstance(v, int) else v for v in values]
                 writer.writerow([*key, *map(_cell, numbers)])
         write_whole(path, text.getvalue().encode())
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let other processes wait while this one writes the table at `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        yield
 
 
 def read(path: Path, kind: type) -> Rows:

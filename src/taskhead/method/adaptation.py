@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from taskhead.method.checks import as_tensor
+
 
 @dataclass(frozen=True)
 class Adaptation:
@@ -47,6 +49,7 @@ def measure(z0: Tensor, zT: Tensor) -> Adaptation:
     ValueError
         If the shapes differ, are not (N, h) with N > 0, or a feature is not finite.
     """
+    z0, zT = as_tensor("z0", z0), as_tensor("zT", zT)
     if z0.shape != zT.shape or z0.ndim != 2 or len(z0) == 0:
         raise ValueError(
             f"z0 and zT must share one shape (N, h) with N > 0, "
@@ -114,5 +117,7 @@ def why_collapsed(z0: Tensor, zT: Tensor) -> str | None:
             return f"{name} features are zero for {zeros} of {len(values)} images"
     before, after = (math.sqrt(float((z.detach().cpu().double() ** 2).mean())) for z in (z0, zT))
     if after > EXPLODED * before:
-        return f"features grew to {after / before:.3g} times their root mean square"
+        return (
+            f"features grew to {after / before:.3g} times their root mean square; lower the rates"
+        )
     return None

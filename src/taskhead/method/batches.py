@@ -1,7 +1,6 @@
 """Labelled data as tensors on one device, and the batches that the method cuts them into."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,11 +61,17 @@ def as_labelled(data: Any) -> LabelledImages:
             "data must be LabelledImages, a pair of tensors (images, labels) or a map-style "
             f"Dataset, got {type(data).__name__}"
         )
-    pairs: Sequence = [data[i] for i in range(len(data))]
-    if not pairs:
+    if not len(data):
         raise ValueError("the data is empty: there are no images")
-    images = torch.stack([as_tensor("an image of the data set", image) for image, _ in pairs])
-    return LabelledImages(images, torch.tensor([int(label) for _, label in pairs]))
+    try:
+        images, labels = zip(*(data[i] for i in range(len(data))), strict=True)
+        images = torch.stack([as_tensor("an image of the data set", image) for image in images])
+        return LabelledImages(images, torch.as_tensor(labels))
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"the data set of type {type(data).__name__} does not hold pairs of an image and a "
+            f"label, images all of one shape: {' '.join(str(error).split())}"
+        ) from None
 
 
 def forward_batches(images: Tensor) -> tuple[Tensor, ...]:

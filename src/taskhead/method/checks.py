@@ -1,7 +1,8 @@
 """What comes in: casts and checks of user input; each error names the value and what is valid."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -17,43 +18,59 @@ def check_choice(kind: str, value: object, valid: Iterable[str]) -> None:
 
 
 def check_positive(name: str, value: float, *, zero: bool = False) -> None:
-    """Raise `ValueError` unless a number is finite and above 0, or 0 where `zero` allows it."""
+    """Raise unless a number is finite and above 0, or 0 where `zero` allows it."""
+    check_number(name, value)
     if not (0 < value < float("inf") or (zero and value == 0)):
         bound = "at least 0" if zero else "positive"
         raise ValueError(f"{name} must be finite and {bound}, got {value}")
 
 
-def check_eps(eps: float) -> None:
-    """Raise `ValueError` unless the label smoothing `eps` lies in [0, 1)."""
-    if not 0 <= eps < 1:
-        raise ValueError(f"eps must be in [0, 1), got {eps}")
+def check_share(name: str, value: float) -> None:
+    """Raise unless a number, as label smoothing or momentum, lies in [0, 1)."""
+    check_number(name, value)
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must be in [0, 1), got {value}")
 
 
-def check_whole(name: str, value: Any) -> int:
-    """Return an integer of Python or NumPy as an int; raise unless it is one, and at least 0."""
+def check_number(name: str, value: object) -> None:
+    """Raise `TypeError` unless a value is a number of Python or NumPy, and no bool."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+
+
+def check_optimiser(momentum: float, weight_decay: float, batch_size: int) -> None:
+    """Raise unless momentum lies in [0, 1), weight decay is at least 0 and a batch at least 1."""
+    check_share("momentum", momentum)
+    check_positive("weight_decay", weight_decay, zero=True)
+    check_whole("batch_size", batch_size, least=1)
+
+
+def check_seed(seed: int) -> None:
+    """Raise unless a seed is an integer in 0 .. 2^32 - 1, of which PyTorch uses every bit."""
+    if check_whole("seed", seed) >= 2**32:
+        raise ValueError(f"seed must be below 2^32 = {2**32}, got {seed}")
+
+
+def check_module(name: str, module: object) -> None:
+    """Raise `TypeError` unless a backbone or head is a module of PyTorch."""
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"the {name} must be a torch.nn.Module, got {type(module).__name__}")
+
+
+def check_whole(name: str, value: Any, *, least: int = 0) -> int:
+    """Return an integer of Python or NumPy as an int; raise unless it is one of `least` or more."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < 0:
-        raise ValueError(f"{name} must be at least 0, got {value}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
     return int(value)
 
 
-def as_taus(taus: Any) -> list[int]:
-    """Return strictly increasing numbers of epochs, at least 0, as a list of int.
-
-    Raises `TypeError` or `ValueError` if there is none, one is no whole number or negative, or they
-    do not increase.
-    """
-    given = list(np.atleast_1d(np.asarray(taus)).tolist())
-    if not given:
-        raise ValueError("taus is empty; give at least one probing time, such as [0]")
-    for tau in given:
-        if isinstance(tau, bool) or not isinstance(tau, int):
-            raise TypeError(f"tau must be an integer number of epochs, got {tau!r}")
-        if tau < 0:
-            raise ValueError(f"tau must be at least 0, got {tau} in {given}")
-    if any(later <= earlier for earlier, later in pairwise(given)):
-        raise ValueError(f"taus must be strictly increasing, got {given}")
+def as_taus(taus: Sequence[int]) -> list[int]:
+    """Return strictly increasing numbers of epochs as a list of int; raise if they are not."""
+    given = [check_whole("tau", tau) for tau in taus]
+    if not given or any(later <= earlier for earlier, later in pairwise(given)):
+        raise ValueError(f"taus must be given and strictly increasing, got {given}")
     return given
 
 
@@ -110,15 +127,15 @@ def check_labels(labels: Tensor, n_classes: int) -> None:
         )
 
 
-def check_samples(inputs: Tensor, labels: Tensor, n_classes: int) -> None:
+def check_samples(inputs: Tensor, labels: Tensor, n_classes: int, name: str = "images") -> None:
     """Raise unless `inputs`, shape (N, ...), are finite and int64 `labels` (N,) fit them."""
     check_labels(labels, n_classes)
     if len(inputs) != len(labels):
-        raise ValueError(f"{len(inputs)} inputs but {len(labels)} labels; give one label per input")
+        raise ValueError(f"{len(inputs)} {name} but {len(labels)} labels; give one label for each")
     if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
         bad = (~torch.isfinite(inputs.flatten(1))).any(dim=1)
         raise ValueError(
-            f"{int(bad.sum())} of {len(inputs)} inputs hold NaN or infinity, "
+            f"{int(bad.sum())} of {len(inputs)} {name} hold NaN or infinity, "
             f"the first at index {int(bad.nonzero()[0])}; remove or repair them"
         )
 

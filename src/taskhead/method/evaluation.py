@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from taskhead.method.batches import as_labelled, forward_batches
+from taskhead.method.checks import check_labels
 from taskhead.method.features import eval_mode
 
 
@@ -23,7 +24,10 @@ def evaluate(network: nn.Module, data: Any) -> tuple[float, float]:
     `data` has any of the forms that `finetune` takes.
     """
     data = as_labelled(data)
+    if not len(data):
+        raise ValueError("the data is empty: there are no images")
     logits = predict(network, data.images)
+    check_labels(data.labels, logits.shape[1])
     return accuracy(logits, data.labels), float(cross_entropy(logits, data.labels))
 
 

@@ -14,14 +14,18 @@ from taskhead.method.augmentation import Augment, as_augmentation
 from taskhead.method.batches import as_labelled, shuffled_batches
 from taskhead.method.checks import (
     check_choice,
+    check_module,
+    check_optimiser,
     check_positive,
     check_samples,
+    check_seed,
     check_trainable,
     check_training_set,
+    check_whole,
 )
 from taskhead.method.evaluation import evaluate
-from taskhead.method.features import BN_MODES, BnMode, extract_features, set_mode
-from taskhead.method.heads import last_layer
+from taskhead.method.features import BN_MODES, BnMode, extract_features, has_batchnorm, set_mode
+from taskhead.method.heads import check_head, last_layer
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class FinetuneResult:
     val_accuracy: float
 
 
+@torch.enable_grad()
 def finetune(
     backbone: nn.Module,
     head: nn.Module,
@@ -111,14 +116,16 @@ def finetune(
     """
     check_choice("bn_mode", bn_mode, BN_MODES)
     augmented = as_augmentation(augment)
-    if epochs < 1:
-        raise ValueError(f"epochs must be at least 1, got {epochs}")
+    check_whole("epochs", epochs, least=1)
+    check_optimiser(momentum, weight_decay, batch_size)
+    check_seed(seed)
     head_lr = lr if head_lr is None else head_lr
     for name, rate, part in (("backbone", lr, backbone), ("head", head_lr, head)):
+        check_module(name, part)
         check_positive(f"the rate of the {name}", rate, zero=True)
         check_trainable(name, part, frozen=rate == 0)
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if bn_mode == "train" and batch_size < 2 and has_batchnorm(backbone):
+        raise ValueError("batch_size must be at least 2 in bn_mode 'train', got 1")
     train, val = as_labelled(train), as_labelled(val)
     device, n_classes = train.labels.device, last_layer(head).out_features
     val = val.to(device)
@@ -127,7 +134,7 @@ def finetune(
 
     parts = OrderedDict(backbone=copy.deepcopy(backbone), head=copy.deepcopy(head))
     network = nn.Sequential(parts).to(device)
-    extract_features(network[0], train.images[:2])
+    check_head(network[1], extract_features(network[0], train.images[:2]))
     optimiser = torch.optim.SGD(
         [
             {"params": network[0].parameters(), "lr": lr},

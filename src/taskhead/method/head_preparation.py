@@ -1,8 +1,9 @@
 """Head preparation: all that is done to a task head before finetuning."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from taskhead.method.checks import check_eps, check_positive, check_whole
+from taskhead.method.checks import check_positive, check_share, check_whole
 from taskhead.method.probing import Stop
 
 
@@ -43,12 +44,15 @@ class HeadPreparation:
     def __post_init__(self) -> None:
         """Cast integers of NumPy and check the ranges."""
         object.__setattr__(self, "tau", Stop(self.tau, self.energy).tau)
-        object.__setattr__(self, "hidden", tuple(int(units) for units in self.hidden))
+        if isinstance(self.hidden, str) or not isinstance(self.hidden, Sequence):
+            raise TypeError(f"hidden must be a sequence of integers, got {self.hidden!r}")
+        hidden = tuple(check_whole("hidden", units, least=1) for units in self.hidden)
+        object.__setattr__(self, "hidden", hidden)
         blocks = check_whole("reinitialised_blocks", self.reinitialised_blocks)
         object.__setattr__(self, "reinitialised_blocks", blocks)
         if blocks and self.energy is not None:
             raise ValueError("with reinitialised_blocks the backbone changes; give tau, no energy")
-        check_eps(self.eps)
+        check_share("eps", self.eps)
         check_positive("init_scale", self.init_scale, zero=True)
 
     @property

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 
-from taskhead.method.checks import check_positive
+from taskhead.method.checks import check_positive, check_seed, check_whole
 
 
 def make_head(
@@ -41,9 +41,10 @@ def make_head(
         raise ValueError(
             f"a head needs n_features >= 1 and n_classes >= 2, got {n_features} and {n_classes}"
         )
-    if any(units < 1 for units in hidden):
-        raise ValueError(f"hidden layers need at least 1 unit each, got {tuple(hidden)}")
+    for units in hidden:
+        check_whole("hidden", units, least=1)
     check_positive("init_scale", init_scale, zero=True)
+    check_seed(seed)
     sizes = [n_features, *hidden, n_classes]
     layers: list[nn.Module] = []
     generator = torch.Generator().manual_seed(seed)
@@ -63,6 +64,18 @@ def rescale_inputs(head: nn.Module, factor: float) -> nn.Module:
     first = next(module for module in head.modules() if isinstance(module, nn.Linear))
     first.weight *= factor
     return head
+
+
+@torch.no_grad()
+def check_head(head: nn.Module, features: Tensor) -> None:
+    """Raise `ValueError` in one line unless a head takes features (N, h)."""
+    try:
+        head(features)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the head does not take features of shape {tuple(features.shape)} and "
+            f"{features.dtype}: {' '.join(str(error).split())[:300]}"
+        ) from None
 
 
 def last_layer(head: nn.Module) -> nn.Linear:

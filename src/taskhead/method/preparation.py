@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -11,7 +11,15 @@ from torch import Tensor, nn
 
 from taskhead.method.augmentation import Augment, as_augmentation
 from taskhead.method.batches import LabelledImages, as_labelled
-from taskhead.method.checks import check_choice, check_samples, check_training_set
+from taskhead.method.checks import (
+    check_choice,
+    check_module,
+    check_samples,
+    check_seed,
+    check_trainable,
+    check_training_set,
+    check_whole,
+)
 from taskhead.method.features import BN_MODES, BnMode, extract_features, reinitialise_last_blocks
 from taskhead.method.head_preparation import HeadPreparation
 from taskhead.method.heads import make_head, rescale_inputs
@@ -77,6 +85,11 @@ def prepare_heads(
     EnergyNotReached
         If an energy is above where the head starts, or below what probing leaves; it names both.
     """
+    check_module("backbone", backbone)
+    check_trainable("backbone", backbone, frozen=True)
+    check_seed(seed)
+    check_whole("views", views, least=1)
+    preparations = _as_list(preparations)
     data = as_labelled(train)
     device = torch.device(device) if device else data.labels.device
     parts = [part.to(device) for part in (data, *([] if val is None else [as_labelled(val)]))]
@@ -85,8 +98,6 @@ def prepare_heads(
     for held_out in parts[1:]:
         check_samples(held_out.images, held_out.labels, n_classes)
     check_choice("bn_mode", bn_mode, BN_MODES)
-    if views < 1:
-        raise ValueError(f"views must be at least 1, got {views}")
     recipe = _Recipe(
         lr, batch_size, momentum, weight_decay, as_augmentation(augment), views, bn_mode, seed
     )
@@ -104,6 +115,13 @@ def prepare_heads(
     if not all(each.reached for each in result):
         raise EnergyNotReached(result)
     return result
+
+
+def _as_list(preparations: Sequence[HeadPreparation]) -> list[HeadPreparation]:
+    given = list(preparations) if isinstance(preparations, Iterable) else []
+    if not given or not all(isinstance(each, HeadPreparation) for each in given):
+        raise TypeError(f"preparations must be a list of HeadPreparation, got {preparations!r}")
+    return given
 
 
 def new_head(

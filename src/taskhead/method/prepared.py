@@ -98,7 +98,7 @@ def see(
     """
     clean = [extract_features(network, part.images) for part in parts]
     for features, part in zip(clean, parts, strict=True):
-        check_samples(features, part.labels, count_classes(parts))
+        check_samples(features, part.labels, count_classes(parts), "features of the backbone")
     images = parts[0].images
     probed, fresh = (
         extract_views(network, images, count=count, seed=stream(seed, purpose), **sight)
@@ -124,7 +124,10 @@ def score(
     prepared = Prepared(preparation, backbone, head, probed.epochs, probed.steps, probed.lr)
     if not all(bool(q.isfinite().all()) for q in (*logits, fresh)) or math.inf in losses:
         reason = f"probing diverged (training loss {losses[0]}, rate {probed.lr:.3g})"
-        return replace(prepared, outcome="diverged", reason=reason)
+        missing = math.nan if len(parts) > 1 else None
+        return replace(
+            prepared, outcome="diverged", reason=reason, val_accuracy=missing, val_loss=missing
+        )
     outcome, reason = "done", None
     if probed.reason:
         outcome, reason = "unreached", probed.reason

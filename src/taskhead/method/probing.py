@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from taskhead.method.batches import shuffled_batches
-from taskhead.method.checks import check_eps, check_positive, check_whole
+from taskhead.method.checks import check_optimiser, check_positive, check_share, check_whole
 from taskhead.method.energy import mean_energy
 
 TOLERANCE = 1e-4  # of an energy that probing goes down to
@@ -33,8 +33,10 @@ class Stop:
         """Cast integers of NumPy and check the ranges."""
         if (self.tau is None) == (self.energy is None):
             raise ValueError(f"give tau or energy, and not both, got {self.tau} and {self.energy}")
-        if self.energy is not None and not 0 < self.energy < math.sqrt(2):
-            raise ValueError(f"energy must lie between 0 and sqrt(2), got {self.energy}")
+        if self.energy is not None:
+            check_positive("energy", self.energy)
+            if self.energy >= math.sqrt(2):
+                raise ValueError(f"energy must be below sqrt(2), got {self.energy}")
         if self.tau is not None:
             object.__setattr__(self, "tau", check_whole("tau", self.tau))
 
@@ -109,10 +111,9 @@ def probe_head(
     ValueError
         If a hyper-parameter is out of range.
     """
-    check_eps(eps)
+    check_share("eps", eps)
     check_positive("lr", lr)
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    check_optimiser(momentum, weight_decay, batch_size)
 
     def energy_of(standing: nn.Module) -> float:
         return mean_energy(standing, fresh, labels)
@@ -152,9 +153,10 @@ def _trajectory(
         features = views[view.to(views.device), torch.arange(n, device=views.device)]
         batches = shuffled_batches(n, batch_size, generator, views.device)
         for index, batch in enumerate(batches, start=1):
-            logits = model(features[batch])
-            optimiser.zero_grad()
-            logits.backward(_loss_gradient(logits.detach(), labels[batch], eps))
+            with torch.enable_grad():
+                logits = model(features[batch])
+                optimiser.zero_grad()
+                logits.backward(_loss_gradient(logits.detach(), labels[batch], eps))
             optimiser.step()
             yield epoch + index / len(batches)
 

@@ -9,7 +9,13 @@ from torch.nn.functional import cross_entropy
 
 from taskhead.method.augmentation import Augment
 from taskhead.method.batches import LabelledImages, shuffled_batches
-from taskhead.method.checks import as_taus, check_choice, check_eps, check_positive
+from taskhead.method.checks import (
+    as_taus,
+    check_choice,
+    check_optimiser,
+    check_positive,
+    check_share,
+)
 from taskhead.method.features import BN_MODES, has_batchnorm, last_blocks, set_mode
 
 
@@ -39,8 +45,9 @@ def probe_through_backbone(
     """
     taus = as_taus(taus)
     check_choice("bn_mode", bn_mode, BN_MODES)
-    check_eps(eps)
+    check_share("eps", eps)
     check_positive("lr", lr)
+    check_optimiser(momentum, weight_decay, batch_size)
     backbone, head = copy.deepcopy(backbone).requires_grad_(False), copy.deepcopy(head)
     set_mode(backbone, bn_mode)
     blocks = last_blocks(backbone, trained_blocks) if trained_blocks else []

@@ -1,6 +1,5 @@
 """Load checkpoints strictly: every key must fit, or the error names it."""
 
-import hashlib
 import pickle
 import re
 import sys
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from taskhead.tasks.storage import check_writable, data_root, one_process
+from taskhead.tasks.storage import check_writable, data_root, file_sha256, one_process
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
@@ -82,12 +81,6 @@ def weights_label(weights: Path | str | None) -> str | None:
         return None if weights is None else str(weights)
     path = Path(weights)
     return f"{path.name}-{file_sha256(path)[:8]}"
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's content in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -19,11 +19,17 @@ from taskhead.method.evaluation import evaluate
 from taskhead.method.features import extract_features
 from taskhead.method.finetuning import FinetuneResult, finetune
 from taskhead.method.heads import make_head
-from taskhead.models.checkpoints import file_sha256, load_checkpoint
+from taskhead.models.checkpoints import load_checkpoint
 from taskhead.models.resnets import resnet18_cifar_stem
 from taskhead.models.torchvision import Normalise
 from taskhead.tasks.datasets import dataset_task, digits_task
-from taskhead.tasks.storage import check_writable, data_root, one_process, write_whole
+from taskhead.tasks.storage import (
+    check_writable,
+    data_root,
+    file_sha256,
+    one_process,
+    write_whole,
+)
 from taskhead.tasks.task import Draw, Task
 
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)

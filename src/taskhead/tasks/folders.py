@@ -7,6 +7,7 @@ from pathlib import Path
 
 from taskhead.method.batches import LabelledImages
 from taskhead.tasks.images import class_folders, find_images, image_files, read_images
+from taskhead.tasks.storage import file_sha256
 from taskhead.tasks.task import Draw, Task, split
 
 
@@ -62,7 +63,10 @@ def check_domain(owner: str, domain: str | None, domains: Sequence[str]) -> None
     if domain is None and not domains:
         return
     if not domains:
-        raise ValueError(f"{owner} has no domains, got domain {domain!r}")
+        raise ValueError(
+            f"{owner} has no domains, got domain {domain!r}; domains are folders of two classes or "
+            "more that share a class"
+        )
     if domain not in domains:
         given = "none was given" if domain is None else f"got {domain!r}"
         raise ValueError(
@@ -73,7 +77,7 @@ def check_domain(owner: str, domain: str | None, domains: Sequence[str]) -> None
 def folder_label(folder: Path) -> str:
     """Return a name for a folder's content: its own name, and a hash of its images.
 
-    The hash covers each image's path below the folder, its size and its first 4,096 bytes.
+    The hash covers each image's path below the folder and its content.
 
     Raises `ValueError` if the folder does not exist, is none, or holds no image.
     """
@@ -85,10 +89,7 @@ def folder_label(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in files:
         name = path.relative_to(folder).as_posix()
-        digest.update(f"{name} {path.stat().st_size if path.is_file() else 0}\n".encode())
-        if path.is_file():
-            with path.open("rb") as file:
-                digest.update(file.read(4096))
+        digest.update(f"{name} {file_sha256(path) if path.is_file() else ''}\n".encode())
     return f"{folder.resolve().name}-{digest.hexdigest()[:8]}"
 
 

@@ -1,5 +1,6 @@
 """The data folder, files written whole or not at all, and checks before work starts."""
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -70,6 +71,12 @@ def check_writable(folder: Path, needed_bytes: int = 0) -> None:
         ) from None
 
 
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def write_whole(path: Path, content: bytes) -> Path:
     """Write a file whole or not at all, and return its path; nothing is left behind on failure."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
@@ -79,5 +86,7 @@ def write_whole(path: Path, content: bytes) -> Path:
             file.flush()
             os.fsync(file.fileno())
         return temporary.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)
