@@ -120,9 +120,11 @@ def test_every_series_has_a_line_and_a_name():
 
 def test_measures_of_several_settings_are_relative_to_the_pretrained_features():
     table = sweep()
-    panel = figures.settings_side_by_side(table).axes[2]
-    expected = (table["dot"] / table["z0_norm"] ** 2).groupby(table["tau"]).mean()
-    np.testing.assert_allclose(sorted(panel.lines[0].get_ydata()), sorted(expected))
+    axes, z0 = figures.settings_side_by_side(table).axes, table["z0_norm"]
+    assert (z0 != 1).all()
+    for place, name, unit in ((0, "euclidean", z0), (2, "dot", z0**2), (3, "norm", z0)):
+        expected = (table[name] / unit).groupby(table["tau"]).mean()
+        np.testing.assert_allclose(sorted(axes[place].lines[0].get_ydata()), sorted(expected))
 
 
 def test_lazy_limit_is_drawn_over_the_flow_with_its_peaks():

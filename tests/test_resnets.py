@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from taskhead.models.resnets import CifarResNet, resnet18_cifar_stem
+from taskhead.models.resnets import CifarBlock, CifarResNet, resnet18_cifar_stem
 
 
 def n_parameters(network: nn.Module) -> int:
@@ -33,3 +33,13 @@ def test_resnet18_has_the_parameters_of_the_original_but_for_the_stem():
 def test_unknown_depth(depth: int):
     with pytest.raises(ValueError, match=str(depth)):
         CifarResNet(depth)
+
+
+def test_shortcut_pads_with_as_many_zero_channels_before_as_after():
+    block = CifarBlock(4, 8, stride=2).eval()
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.zero_()
+    images = torch.rand(1, 4, 6, 6)
+    assert torch.equal(block(images)[:, 2:6], images[:, :, ::2, ::2])
+    assert not block(images)[:, [0, 1, 6, 7]].any()

@@ -149,7 +149,8 @@ def test_drift_is_said_relative_to_the_norm(seeds: list[int]):
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    sessions = [SESSION | {"rows": 5}, SESSION | {"preset": "smoke"}, SESSION | {"device": "two"}]
+    last = SESSION | {"preset": "smoke", "device": "three"}
+    sessions = [SESSION | {"rows": 5}, SESSION | {"device": "two"}, last]
     (tmp_path / "digits.json").write_text(json.dumps({"sessions": sessions}))
     return tmp_path / "digits.csv"
 
