@@ -19,6 +19,8 @@ TINY = 16  # pixels; for smaller images loader processes cost more than they sav
 
 def recipe(run: Run, backbone: nn.Module) -> Recipe:
     """Return a run's rates and the normalisation that the backbone begins with, if any."""
+    if run.hp_lr == "auto":
+        raise ValueError("the baseline needs a probing rate; give hp_lr")
     first, normalise = next(backbone.children()), None
     if isinstance(first, Normalise):
         mean, std = ((values.flatten() / 255).tolist() for values in (first.mean, first.std))

@@ -30,6 +30,7 @@ from taskhead.tasks.task import Task
 
 PRESETS = ("smoke", "laptop", "gpu")
 REPETITIONS = {"smoke": 1, "laptop": 3, "gpu": 3}
+DIGITS_TAUS = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048]
 AUTHORS_TAUS = [0, 1, 2, 4, 8, 16, 32, 50, 100, 199]
 
 
@@ -60,7 +61,8 @@ def digits_sweep(preset: str, device: torch.device) -> Work:
     """Run the energy sweep of digits at this preset."""
     shares = (2, 20) if preset == "smoke" else (20, 60)
     grid = {"setting": "digits", "preset": preset}
-    return sweep(grid, {}, device, shares, REPETITIONS[preset], least=4)
+    options = {"hp_lr": 0.05, "tau": [0, 16] if preset == "smoke" else DIGITS_TAUS}
+    return sweep(grid, options, device, shares, REPETITIONS[preset], least=4)
 
 
 def image_sweep(preset: str, device: torch.device) -> Work:
@@ -70,6 +72,7 @@ def image_sweep(preset: str, device: torch.device) -> Work:
     """
     least = 2 if device.type == "cpu" else 6
     options: dict[str, Any] = {"backbone": "resnet20", "image_size": 32, "batch_size": 128}
+    options |= {"hp_lr": 0.03, "views": 0}  # as the baseline, which probes on clean features
     if preset != "smoke":
         grid = {"setting": "cifar10-to-cifar100", "preset": "laptop", "seeds": [0]}
         options |= {"train_per_class": 50 if preset == "gpu" else 5, "val_per_class": 5}

@@ -89,6 +89,9 @@ def _prepare(
             val=start.task.val,
             lr=run.hp_lr,
             batch_size=run.batch_size,
+            augment=run.augment,
+            views=run.views,
+            bn_mode=run.bn_mode,
             seed=run.seed,
         )
     except EnergyNotReached as error:

@@ -23,7 +23,8 @@ class ProbingRun:
 
     `weights` and `data` are labels without a path, None where the setting knows its own. Images are
     counted for each class; a `test_per_class` of None takes all. `domain` is the target domain,
-    None where there are none. `eps` to `energy` are those of `HeadPreparation`.
+    None where there are none. `augment` is the name of an augmentation, `views` are those to probe
+    on, 0 for the images as they are; `eps` to `energy` are those of `HeadPreparation`.
     """
 
     setting: Name
@@ -37,9 +38,11 @@ class ProbingRun:
     test_per_class: Count | None = None
     domain: Name | None = None
     seed: Seed
-    hp_lr: Rate
+    hp_lr: Rate | Literal["auto"] = "auto"
     batch_size: Count
     bn_mode: Literal["eval", "train"] = "eval"
+    augment: Name | None = None
+    views: Annotated[int, Field(ge=0)] = 10
     eps: Annotated[float, Field(ge=0, lt=1)] = 0.0
     hidden: tuple[Count, ...] = ()
     init_scale: Scale = 1.0
@@ -56,15 +59,13 @@ class ProbingRun:
 class Run(ProbingRun):
     """A head that is probed, then finetuned with its backbone.
 
-    `ft_head_lr` is the head's rate where it is not the backbone's, `augment` the name of an
-    augmentation of the finetuning images.
+    `ft_head_lr` is the head's rate where it is not the backbone's.
     """
 
     ft_lr: Rate
     ft_head_lr: Rate | None = None
     ft_epochs: Count
     weight_decay: Scale
-    augment: Name | None = None
 
 
 def make_run(kind: type, values: dict[str, Any]) -> Any:
@@ -91,4 +92,4 @@ def field_names(kind: type) -> list[str]:
 
 def sort_key(run: Any) -> list[tuple]:
     """Return what runs of one kind are sorted by: their fields in order, None first."""
-    return [(value is not None, value) for value in asdict(run).values()]
+    return [(value is not None, isinstance(value, str), value) for value in asdict(run).values()]

@@ -136,6 +136,8 @@ def _key(name: str, cell: str, hint: Any) -> Any:
     kinds = get_args(hint) or (hint,)
     if cell == "" and (type(None) in kinds):
         return None
+    if any(cell in get_args(kind) for kind in kinds):  # a word in place of a number
+        return cell
     try:
         if int in kinds and Ellipsis not in kinds:
             value: Any = int(cell)
@@ -178,4 +180,5 @@ def _pandas_type(hint: Any) -> str:
     kinds: Sequence[Any] = get_args(hint) or (hint,)
     if int in kinds and Ellipsis not in kinds:
         return "Int64" if type(None) in kinds else "int64"
-    return "float64" if float in kinds else "string"
+    words = any(get_args(kind) for kind in kinds)
+    return "float64" if float in kinds and not words else "string"

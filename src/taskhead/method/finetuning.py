@@ -26,6 +26,7 @@ from taskhead.method.checks import (
 from taskhead.method.evaluation import evaluate
 from taskhead.method.features import BN_MODES, BnMode, extract_features, has_batchnorm, set_mode
 from taskhead.method.heads import check_head, last_layer
+from taskhead.method.seeds import stream
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,7 @@ def finetune(
         Called on every batch of training images: the name "crop-flip", or a callable such as
         `augmentation.CropAndFlip()`; None trains on the images as they are.
     seed
-        Seed of the batch order, of the augmentation and of dropout; the global random state is not
-        changed.
+        Seed of the batch order and of the augmentation; the global random state is not changed.
 
     Raises
     ------
@@ -146,41 +146,39 @@ def finetune(
         fused=True,
     )
     merge = bn_mode == "train"
-    order = torch.Generator().manual_seed(seed)
+    order = torch.Generator().manual_seed(stream(seed, "finetuning"))
     n_steps = epochs * max(1, math.ceil((len(train) - merge) / batch_size))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, n_steps)
 
     history: list[Epoch] = []
     best_rank, best_epoch, best_state = (-math.inf, -math.inf), 0, {}
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        for epoch in range(1, epochs + 1):
-            set_mode(network, bn_mode)
-            total = torch.zeros((), device=device)
-            batches = shuffled_batches(len(train), batch_size, order, device, merge_single=merge)
-            for batch in batches:
-                images = train.images[batch]
-                if augmented:
-                    images = augmented(images, order)
-                loss = cross_entropy(network(images), train.labels[batch])
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-                schedule.step()
-                total += loss.detach() * len(batch)
-            train_loss = float(total) / len(train)
-            val_accuracy, val_loss = evaluate(network, val)
-            if not math.isfinite(train_loss) or not math.isfinite(val_loss):
-                raise FloatingPointError(
-                    f"finetuning diverged in epoch {epoch} (training loss {train_loss}, validation "
-                    f"loss {val_loss}) with rates {lr:g} (backbone) and {head_lr:g} (head); "
-                    f"lower them"
-                )
-            history.append(Epoch(epoch, train_loss, val_accuracy, val_loss))
-            rank = (val_accuracy, -val_loss)
-            if rank > best_rank:
-                best_rank, best_epoch = rank, epoch
-                best_state = {name: each.clone() for name, each in network.state_dict().items()}
+    for epoch in range(1, epochs + 1):
+        set_mode(network, bn_mode)
+        total = torch.zeros((), device=device)
+        batches = shuffled_batches(len(train), batch_size, order, device, merge_single=merge)
+        for batch in batches:
+            images = train.images[batch]
+            if augmented:
+                images = augmented(images, order)
+            loss = cross_entropy(network(images), train.labels[batch])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            total += loss.detach() * len(batch)
+        train_loss = float(total) / len(train)
+        val_accuracy, val_loss = evaluate(network, val)
+        if not math.isfinite(train_loss) or not math.isfinite(val_loss):
+            raise FloatingPointError(
+                f"finetuning diverged in epoch {epoch} (training loss {train_loss}, validation "
+                f"loss {val_loss}) with rates {lr:g} (backbone) and {head_lr:g} (head); "
+                f"lower them"
+            )
+        history.append(Epoch(epoch, train_loss, val_accuracy, val_loss))
+        rank = (val_accuracy, -val_loss)
+        if rank > best_rank:
+            best_rank, best_epoch = rank, epoch
+            best_state = {name: each.clone() for name, each in network.state_dict().items()}
     best = copy.deepcopy(network).eval()
     best.load_state_dict(best_state)
     return FinetuneResult(network.eval(), best, best_epoch, tuple(history), best_rank[0])

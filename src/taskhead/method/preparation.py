@@ -26,6 +26,7 @@ from taskhead.method.heads import make_head, rescale_inputs
 from taskhead.method.prepared import EnergyNotReached, Prepared, Seen, count_classes, score, see
 from taskhead.method.probing import Probed, probe_head
 from taskhead.method.rates import probing_rate
+from taskhead.method.seeds import stream
 from taskhead.method.through_backbone import probe_through_backbone
 
 
@@ -69,8 +70,9 @@ def prepare_heads(
         The augmentation of finetuning: the name "crop-flip", a callable of images and a generator,
         or None.
     views
-        Views of each image to probe on; they take views * N * h numbers of memory. Ten others serve
-        to measure the energy. Without augmentation there is one view.
+        Views of each image to probe on; they take views * N * h numbers of memory. 0 probes on
+        the images as they are. Ten others serve to measure the energy. Without augmentation there
+        is one view.
     bn_mode
         The BatchNorm mode of finetuning.
     seed
@@ -88,7 +90,7 @@ def prepare_heads(
     check_module("backbone", backbone)
     check_trainable("backbone", backbone, frozen=True)
     check_seed(seed)
-    check_whole("views", views, least=1)
+    check_whole("views", views)
     preparations = _as_list(preparations)
     data = as_labelled(train)
     device = torch.device(device) if device else data.labels.device
@@ -133,7 +135,7 @@ def new_head(
         n_classes,
         hidden=preparation.hidden,
         init_scale=preparation.init_scale,
-        seed=seed,
+        seed=stream(seed, "head"),
     )
     return head.to(features)
 
@@ -174,8 +176,7 @@ def _prepare(
     head = new_head(seen.views[0], n_classes, alike[0], recipe.seed)
     lr, scale = recipe.lr, 1.0
     if lr == "auto":
-        noise = {"batch_size": recipe.batch_size, "momentum": recipe.momentum}
-        lr, scale = probing_rate(seen.views, labels, n_classes, **noise)
+        lr, scale = probing_rate(seen.views, labels, n_classes)
     found = probe_head(
         scale * seen.views,
         labels,
@@ -185,7 +186,7 @@ def _prepare(
         lr=lr,
         halve=recipe.lr == "auto",
         eps=alike[0].eps,
-        seed=recipe.seed,
+        seed=stream(recipe.seed, "probing"),
         **recipe.optimiser,
     )
     for each in alike:
@@ -205,7 +206,7 @@ def _prepare_jointly(
     if recipe.lr == "auto":
         raise ValueError("a rate for re-initialised blocks is not known from the data; give lr")
     network, train = copy.deepcopy(network), parts[0]
-    reinitialise_last_blocks(network, blocks, seed=recipe.seed)
+    reinitialise_last_blocks(network, blocks, seed=stream(recipe.seed, "blocks"))
     features = extract_features(network, train.images[:2])
     head = new_head(features, count_classes(parts), start, recipe.seed)
     by_tau = {each.tau: each for each in alike}
@@ -218,7 +219,7 @@ def _prepare_jointly(
         augment=recipe.augment,
         eps=start.eps,
         trained_blocks=blocks,
-        seed=recipe.seed,
+        seed=stream(recipe.seed, "probing"),
         **recipe.optimiser,
     ):
         steps = tau * math.ceil(len(train) / recipe.batch_size)

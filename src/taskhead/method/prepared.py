@@ -90,18 +90,25 @@ class Seen:
 
 
 def see(
-    network: nn.Module, parts: Sequence[LabelledImages], *, views: int, seed: int, **sight: Any
+    network: nn.Module,
+    parts: Sequence[LabelledImages],
+    *,
+    views: int,
+    seed: int,
+    **sight: Any,
 ) -> Seen:
     """Extract the features of training images, and validation images if given, that probing needs.
 
-    `sight` holds what `extract_views` takes: `augment`, `bn_mode` and `batch_size`.
+    `views` of 0 probes on the images as they are. `sight` holds what `extract_views` takes:
+    `augment`, `bn_mode` and `batch_size`.
     """
     clean = [extract_features(network, part.images) for part in parts]
     for features, part in zip(clean, parts, strict=True):
         check_samples(features, part.labels, count_classes(parts), "features of the backbone")
-    images = parts[0].images
     probed, fresh = (
-        extract_views(network, images, count=count, seed=stream(seed, purpose), **sight)
+        extract_views(network, parts[0].images, count=count, seed=stream(seed, purpose), **sight)
+        if count
+        else clean[0][None]
         for count, purpose in ((views, "views"), (FRESH_VIEWS, "energy"))
     )
     return Seen(probed, fresh, clean)

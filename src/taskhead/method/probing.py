@@ -186,7 +186,7 @@ def _find(
         if epochs in taus:
             taus.remove(int(epochs))
             yield Stop(tau=int(epochs)), here(model)
-        if steps and (levels or halve):
+        if steps and (levels or (halve and epochs.is_integer())):
             energy = energy_of(model)
         while levels and energy <= levels[0]:
             level = levels.pop(0)

@@ -1,4 +1,4 @@
-"""A rate of head probing from the data: as large as curvature and noise of the gradient allow."""
+"""A rate of head probing from the data: half of what the curvature of the loss allows."""
 
 import torch
 from torch import Tensor
@@ -6,26 +6,16 @@ from torch import Tensor
 RMS = 10.0  # root mean square that features are scaled to; below it the bias outruns the weights
 
 
-def probing_rate(
-    views: Tensor, labels: Tensor, n_classes: int, *, batch_size: int, momentum: float
-) -> tuple[float, float]:
+def probing_rate(views: Tensor, labels: Tensor, n_classes: int) -> tuple[float, float]:
     r"""Return a rate of head probing, and the factor on the features for which it is meant.
 
     With z' the scaled features, :math:`\lambda` the largest eigenvalue of the second moment of
     [z', 1], and :math:`\mu` the one of :math:`\mathrm{diag}(\pi) - \pi\pi^T` at the shares
     :math:`\pi` of the classes, the Hessian of the mean cross-entropy at predictions :math:`\pi` is
-    at most :math:`\lambda\mu`, and the rate :math:`1 / (2 \lambda \mu)`. With minibatches of B
-    images and momentum m it is at most :math:`(1 - m) B / E\|[z', 1]\|^2`, as single images must
-    not throw the head about.
+    at most :math:`\lambda\mu`. The rate is :math:`1 / (2 \lambda\mu)`. It knows nothing of the
+    noise of small batches and of momentum: `probe_head` halves it until the energy falls.
 
-    Parameters
-    ----------
-    views
-        Features (V, N, h) to probe on.
-    labels
-        Their int64 classes (N,), of `n_classes`.
-    batch_size, momentum
-        Of probing.
+    Shapes are (V, N, h) of the views to probe on, and (N,) of the labels.
     """
     features = views.flatten(0, 1).cpu().double()
     scale = RMS / max(float(features.square().mean().sqrt()), 1e-12)
@@ -33,8 +23,4 @@ def probing_rate(
     curvature = torch.linalg.eigvalsh(inputs.T @ inputs / len(inputs))[-1]
     shares = torch.bincount(labels.cpu(), minlength=n_classes).double() / len(labels)
     spread = torch.linalg.eigvalsh(shares.diag() - shares.outer(shares))[-1]
-    rate = 1 / (2 * float(spread) * float(curvature))
-    if batch_size < len(labels):
-        noise = float(inputs.square().sum(dim=1).mean())
-        rate = min(rate, (1 - momentum) * batch_size / noise)
-    return rate, scale
+    return 1 / (2 * float(spread) * float(curvature)), scale

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-PURPOSES = ("views", "energy")
+PURPOSES = ("images", "split", "head", "blocks", "probing", "views", "energy", "finetuning")
 
 
 def stream(seed: int, purpose: str) -> int:
@@ -12,4 +12,4 @@ def stream(seed: int, purpose: str) -> int:
     `seed` is at least 0.
     """
     child = np.random.SeedSequence(seed, spawn_key=(PURPOSES.index(purpose),))
-    return int(child.generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return int(child.generate_state(1)[0])

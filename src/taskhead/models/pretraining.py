@@ -182,7 +182,7 @@ def checkpoint_path(name: str) -> Path:
 
 def _described(recipe: Recipe) -> dict[str, Any]:
     said = ("source", "epochs", "lr", "batch_size", "augment")
-    return {name: getattr(recipe, name) for name in said}
+    return {name: getattr(recipe, name) for name in said} | {"seeds": "independent streams"}
 
 
 def _is_sound(path: Path) -> bool:

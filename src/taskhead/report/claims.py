@@ -16,6 +16,7 @@ TRENDS = {
     "dot": "rises, then falls",
     "norm": "rises, then falls",
 }
+POINT = 0.01  # of accuracy
 NOT_RECORDED = "not recorded"
 OTHER_DOMAIN = "test_accuracy on "  # begins the columns of domains that were not trained on
 _NOT_NAMED = ("setting", "domain", "seed", "tau")  # name a series in another way, or lie within it
@@ -188,21 +189,21 @@ def smallest_sufficient(table: pd.DataFrame, searched: str) -> pd.DataFrame:
     """Choose a value of the column `searched` on validation accuracy alone.
 
     It is "ft_lr" for a `rate_search` table, "ft_epochs" for one of `length_search`. The validation
-    accuracy of a value is averaged over the tau grid for every seed. Of the values whose runs are
-    all done, the smallest is chosen whose mean over seeds is within one standard error of the best.
+    accuracy after the last epoch is averaged over preparations for every seed. Of the values whose
+    runs are all done, the smallest is chosen whose mean over seeds is within one point of the best.
 
     One row per value holds its runs, those not done, the validation accuracy of the others, its
     standard error over seeds, and whether the value is chosen.
     """
     check_choice("column", searched, table.columns)
     values = table.assign(missed=table["outcome"] != "done").groupby(searched)["missed"]
-    by_seed = done(table).groupby([searched, "seed"])["val_accuracy"].mean().groupby(searched)
+    accuracies = done(table).groupby([searched, "seed"])["last_val_accuracy"].mean()
+    by_value = accuracies.groupby(searched)
     values = pd.DataFrame({"runs": values.size(), "not done": values.sum()}).assign(
-        val_accuracy=by_seed.mean(), standard_error=by_seed.sem().fillna(0)
+        val_accuracy=by_value.mean(), standard_error=by_value.sem().fillna(0)
     )
     stable = values[values["not done"] == 0]
-    best = stable.nlargest(1, "val_accuracy")
-    enough = stable["val_accuracy"] >= float((best["val_accuracy"] - best["standard_error"]).sum())
+    enough = stable["val_accuracy"] >= stable["val_accuracy"].max() - POINT
     return values.assign(chosen=values.index == stable.index[enough].min())
 
 

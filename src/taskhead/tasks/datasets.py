@@ -9,6 +9,7 @@ import torch
 
 from taskhead.method.batches import LabelledImages
 from taskhead.method.checks import check_choice
+from taskhead.method.seeds import stream
 from taskhead.tasks.images import draw_per_class, find_images, read_images, to_tensor
 from taskhead.tasks.storage import check_writable, data_root, one_process
 from taskhead.tasks.task import Draw, Task, split
@@ -43,7 +44,7 @@ def dataset_task(name: str, draw: Draw) -> Task:
     """
     size, per_class = draw.image_size, draw.train_per_class + draw.val_per_class
     pool, names = load_dataset(
-        name, train=True, image_size=size, per_class=per_class, seed=draw.seed
+        name, train=True, image_size=size, per_class=per_class, seed=stream(draw.seed, "images")
     )
     test, _ = load_dataset(name, train=False, image_size=size, per_class=draw.test_per_class)
     return split(pool, draw, n_classes=len(names), names=names, test=test)

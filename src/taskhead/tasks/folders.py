@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from taskhead.method.batches import LabelledImages
+from taskhead.method.seeds import stream
 from taskhead.tasks.images import class_folders, find_images, image_files, read_images
 from taskhead.tasks.storage import file_sha256
-from taskhead.tasks.task import Draw, Task, split
+from taskhead.tasks.task import Draw, Task, set_aside, split
 
 
 def folder_task(folder: Path, draw: Draw) -> Task:
@@ -16,8 +17,8 @@ def folder_task(folder: Path, draw: Draw) -> Task:
 
     The tree is `CLASS/*`, or `train/CLASS/*` with or without `test/CLASS/*`; in front of it may
     stand a level of domains, whose classes must agree. Without a folder `test` the test images are
-    split off by the seed. Validation images are always drawn from the training images. The other
-    domains become the task's out-of-distribution test sets.
+    set aside, the same for every seed. Validation images are always drawn from the training images.
+    The other domains become the task's out-of-distribution test sets.
 
     Raises `ValueError` if the tree has domains and none is chosen, the chosen one is not there,
     classes differ, an image cannot be read, or a class has too few images.
@@ -32,11 +33,15 @@ def folder_task(folder: Path, draw: Draw) -> Task:
     tested = [test_folder] if test_folder else []
     tested += [_part(o, "test") or _part(o, "train") or o for o in others.values()]
     pool, *tests = find_images(train_folder, *tested)
-    asked = draw.train_per_class + draw.val_per_class
-    if test_folder is None:
-        asked = asked + draw.test_per_class if draw.test_per_class else None
-    data = read_images(pool, image_size=draw.image_size, per_class=asked, seed=draw.seed)
-    test = _read_test(tests.pop(0), draw) if test_folder else None
+    if test_folder:
+        test = _read_test(tests.pop(0), draw)
+    else:
+        parts = {name: set_aside(len(files), draw) for name, files in pool.items()}
+        aside = {name: [pool[name][i] for i in part] for name, (part, _) in parts.items()}
+        pool = {name: [pool[name][i] for i in sorted(rest)] for name, (_, rest) in parts.items()}
+        test = read_images(aside, image_size=draw.image_size) if all(aside.values()) else None
+    asked, seed = draw.train_per_class + draw.val_per_class, stream(draw.seed, "images")
+    data = read_images(pool, image_size=draw.image_size, per_class=asked, seed=seed)
     task = split(data, draw, n_classes=len(pool), names=list(pool), test=test)
     ood = {name: _read_test(files, draw) for name, files in zip(others, tests, strict=True)}
     return replace(task, ood=ood)

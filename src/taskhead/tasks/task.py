@@ -8,15 +8,17 @@ from torch import Tensor
 
 from taskhead.method.batches import LabelledImages
 from taskhead.method.checks import check_labels
+from taskhead.method.seeds import stream
 
 
 @dataclass(frozen=True)
 class Draw:
     """Which images a task takes.
 
-    `seed` draws `train_per_class` and `val_per_class` images of every class, and the test images
-    where the data has no test split of its own. `test_per_class` limits the test images, and those
-    of other domains; None takes all. `domain` is the target domain, None where there are none.
+    `seed` draws `train_per_class` and `val_per_class` images of every class. The test images are
+    the same for every seed. `test_per_class` limits them, and those of other domains; None takes
+    all of a test split, and a third of each class where there is none. `domain` is the target
+    domain, None where there are none.
     """
 
     seed: int
@@ -55,12 +57,11 @@ def split(
     test: LabelledImages | None = None,
     names: Sequence[str] = (),
 ) -> Task:
-    """Split data at random into train, val and test, the same number of images for each class.
+    """Split data into train, val and test, the same number of images for each class.
 
     Train and val take the first `train_per_class` and the next `val_per_class` images of each
-    class in an order drawn from the seed. Where the data has no `test` split of its own, test takes
-    what remains, at most `test_per_class` images of each class. `names` of the classes serve in
-    messages.
+    class in an order drawn from the seed. Where the data has no `test` split of its own, the test
+    images are set aside before, by `set_aside`. `names` of the classes serve in messages.
 
     Raises `ValueError` if a class has too few images, a number is out of range, or a label lies
     outside 0 .. n_classes - 1.
@@ -73,19 +74,35 @@ def split(
         )
     check_labels(data.labels, n_classes)
     labels = data.labels.cpu()
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(draw.seed))
+    seed = stream(draw.seed, "split")
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     parts: tuple[list[Tensor], ...] = ([], [], [])
     asked = n_train + n_val
     for label in range(n_classes):
-        members = order[labels[order] == label]
+        members = (labels == label).nonzero()[:, 0]
         if len(members) < asked + (test is None):
             raise ValueError(
                 f"class {names[label] if names else label} has {len(members)} images; "
                 f"train_per_class={n_train} and val_per_class={n_val} need {asked}"
                 + (" and leave none for the test split" if test is None else "")
             )
-        ends = (n_train, asked, asked + n_test if n_test else None)
-        for part, start, end in zip(parts, (0, *ends), ends, strict=False):
-            part.append(members[start:end])
-    train, val, rest = (data[torch.cat(part)] for part in parts)
-    return Task(train, val, rest if test is None else test, n_classes)
+        aside, pool = members[:0], members
+        if test is None:
+            aside, pool = (members[list(part)] for part in set_aside(len(members), draw))
+        drawn = order[torch.isin(order, pool)]
+        for part, chosen in zip(parts, (drawn[:n_train], drawn[n_train:asked], aside), strict=True):
+            part.append(chosen)
+    train, val, own_test = (data[torch.cat(part)] for part in parts)
+    return Task(train, val, own_test if test is None else test, n_classes)
+
+
+def set_aside(n: int, draw: Draw) -> tuple[list[int], list[int]]:
+    """Set test images of a class of n images aside, the same for every seed, and return the rest.
+
+    They are `test_per_class`, by default a third of the class, but no more than training and
+    validation leave.
+    """
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(0)).tolist()
+    wanted = draw.test_per_class or n // 3
+    count = max(min(wanted, n - draw.train_per_class - draw.val_per_class), 0)
+    return order[:count], order[count:]
