@@ -92,7 +92,7 @@ def measure_head_change(done: Finished) -> Row:
 
 def measure_first_step(done: Finished) -> Row:
     """Measure how far the first step of full-batch descent moves features, in validation."""
-    if done.zT is None:
+    if done.zT is None or not isinstance(done.run, Run):
         return {}
     run, head = done.run, done.prepared
     stepped = first_step(
