@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from taskhead.experiments.inputs import Prerequisites, Row
-from taskhead.experiments.run import ProbingRun
+from taskhead.experiments.run import ProbingRun, Run
 from taskhead.method.adaptation import linear_cka, measure, scatter
 from taskhead.method.augmentation import as_augmentation
 from taskhead.method.evaluation import (
