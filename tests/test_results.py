@@ -14,6 +14,7 @@ from conftest import SMOKE_GRIDS, own_data, write_tree
 from problems import SESSION, load_table
 
 from taskhead.experiments import inputs, kinds, network_runs, table
+from taskhead.experiments.images import load_right
 from taskhead.experiments.plan import make_plan
 from taskhead.experiments.provenance import load_provenance
 from taskhead.experiments.results import compute_study, load_or_compute, load_recorded
@@ -380,3 +381,18 @@ def test_source_task_is_not_asked_for_where_it_is_not_at_hand(monkeypatch, tmp_p
     source = inputs.load_source(setting, draw)
     assert source
     assert len(source.train) == 2 * source.n_classes
+
+
+def test_every_test_image_is_told_right_or_wrong_for_every_run(tmp_path: Path):
+    rows = compute_study("energy_sweep", **SWEEP, results=tmp_path)
+    path = table.table_path(tmp_path, "energy_sweep", "digits")
+    plan = make_plan("energy_sweep", setting="digits", preset="smoke")
+    assert "right" not in rows
+    for run, (_, row) in zip(plan.runs, rows.iterrows(), strict=True):
+        right = load_right(path, run)
+        assert right is not None
+        assert right.dtype == bool
+        assert len(right) == row["test_images"]
+        assert right.mean() == pytest.approx(row["last_test_accuracy"])
+    other = replace(plan.runs[0], seed=77)
+    assert load_right(path, other) is None

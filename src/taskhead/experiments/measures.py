@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from taskhead.experiments.images import RIGHT
 from taskhead.experiments.inputs import Prerequisites, Row
 from taskhead.experiments.run import ProbingRun, Run
 from taskhead.method.adaptation import linear_cka, measure, scatter
@@ -125,7 +126,10 @@ def measure_fresh_probe(done: Finished) -> Row:
 
 
 def measure_last_epoch(done: Finished) -> Row:
-    """Evaluate the last epoch, with its loss (NLL) and calibration error (ECE) in test."""
+    """Evaluate the last epoch, with its loss (NLL) and calibration error (ECE) in test.
+
+    `right` says of each test image whether it was told right; it goes to a file beside the table.
+    """
     if done.result is None:
         return {}
     test = done.start.task.test
@@ -133,6 +137,8 @@ def measure_last_epoch(done: Finished) -> Row:
     return {
         "last_val_accuracy": done.result.history[-1].val_accuracy,
         "last_test_accuracy": accuracy(logits, test.labels),
+        "test_images": len(test),
+        RIGHT: (logits.argmax(dim=1) == test.labels).cpu().numpy(),
         "test_nll": float(cross_entropy(logits, test.labels)),
         "test_ece": calibration_error(logits, test.labels),
     }

@@ -12,6 +12,7 @@ from typing import Any, get_args, get_type_hints
 import pandas as pd
 from filelock import FileLock
 
+from taskhead.experiments.images import RIGHT, store_right
 from taskhead.experiments.inputs import Row
 from taskhead.experiments.provenance import record_session
 from taskhead.experiments.run import field_names, make_run, sort_key
@@ -51,9 +52,14 @@ def append(path: Path, kind: type, rows: Rows, session: Row) -> None:
     """Write rows to the table and the session to its provenance file, each atomically.
 
     The rows of a run take the place of earlier ones, and the table is kept in the order of its
-    keys, whoever came first. Writers in other processes wait their turn.
+    keys, whoever came first. Writers in other processes wait their turn. What rows hold of single
+    images goes to a file of its own.
     """
+    right = {run: row[RIGHT] for run, (row, *_) in rows.items() if RIGHT in row}
+    rows = {run: [{k: row[k] for k in row if k != RIGHT} for row in rows[run]] for run in rows}
     with locked(path):
+        if right:
+            store_right(path, right)
         table = read(path, kind) | rows
         record_session(path, session, sum(map(len, rows.values())))
         keys = field_names(kind)

@@ -1,0 +1,80 @@
+"""Series of a table: which runs belong to one curve, and at which points of it they lie."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from scipy import stats
+
+from taskhead.experiments.run import Run, field_names
+
+NO_PROBING = "no probing"
+_NOT_NAMED = ("setting", "domain", "seed", "tau", "energy")  # named otherwise, or within a series
+
+
+def interval(values: Sequence[float] | pd.Series) -> tuple[float, float]:
+    """Return the mean and the half width of its 95 percent confidence interval (Student's t).
+
+    The half width is NaN for fewer than two values.
+    """
+    series = pd.Series(values, dtype=float)
+    half = stats.t.ppf(0.975, len(series) - 1) * series.sem() if len(series) > 1 else math.nan
+    return float(series.mean()), float(half)
+
+
+def done(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the runs that are done; what others measured means nothing."""
+    return table[table["outcome"] == "done"]
+
+
+def by_series(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the rows of each series by name, in the order of the table.
+
+    A series is one setting and target domain. Whatever else varies within these, but for seed and
+    where probing stops, parts it further and is named, as in "digits, eps = 0.1".
+    """
+    keys = [key for key in field_names(Run) if key in table and key not in _NOT_NAMED]
+    series: dict[str, pd.DataFrame] = {}
+    groups: Any = table.groupby(["setting", "domain"], sort=False, dropna=False)
+    for (setting, domain), rows in groups:
+        name = setting if pd.isna(domain) else f"{setting} ({domain})"
+        varied = [key for key in keys if rows[key].nunique(dropna=False) > 1]
+        parts = rows.groupby(varied, sort=False, dropna=False) if varied else [((), rows)]
+        for values, part in parts:
+            series[", ".join([name, *map(name_value, varied, values)])] = part
+    return series
+
+
+def name_value(key: str, value: Any) -> str:
+    """Return "key = value", with "none" for a value that is not given or empty."""
+    return f"{key} = {'none' if pd.isna(value) or value == '' else value}"
+
+
+def stops(table: pd.DataFrame) -> pd.Series:
+    """Return where probing of each row stopped, in words: an energy, a tau, or no probing."""
+    energies = table["energy"] if "energy" in table else pd.Series(math.nan, index=table.index)
+    return pd.Series(
+        [
+            f"energy {energy:g}"
+            if pd.isna(tau)
+            else NO_PROBING
+            if tau == 0
+            else f"tau = {int(tau)}"
+            for tau, energy in zip(table["tau"], energies, strict=True)
+        ],
+        index=table.index,
+    )
+
+
+def curves(table: pd.DataFrame, *columns: str) -> tuple[pd.DataFrame, ...]:
+    """Return columns of one series as tables of seeds (rows) and stops, from least energy up.
+
+    Only runs that are done count, at every stop at which all seeds have one.
+    """
+    kept = done(table).assign(stop=stops)
+    counts = kept.groupby("stop")["seed"].nunique()
+    whole = counts.index[counts == table["seed"].nunique()]
+    kept = kept[kept["stop"].isin(whole)]
+    order = kept.groupby("stop")["aie"].mean().sort_values().index
+    return tuple(kept.pivot(index="seed", columns="stop", values=c)[order] for c in columns)
