@@ -1,7 +1,6 @@
 """Sentences and captions say what their tables show, and no more."""
 
 import json
-import math
 import re
 from pathlib import Path
 
@@ -20,44 +19,34 @@ def numbers(said: str) -> list[float]:
     return [float(number) for number in re.findall(r"-?\d+\.\d+", said)]
 
 
-def with_outcomes(outcomes: dict[tuple[int, int], str], **columns) -> pd.DataFrame:
-    """Return a sweep of 5 seeds in which these runs, by seed and tau, are not done."""
-    runs = sweep("digits").assign(preset="laptop", **columns).set_index(["seed", "tau"])
-    for run, outcome in outcomes.items():
-        runs.loc[run, "outcome"] = outcome
-    return runs.reset_index()
+def with_outcomes(outcomes: dict[tuple[int, float], str], **columns) -> pd.DataFrame:
+    """Return a sweep of 10 seeds in which these runs, by seed and AIE, are not done."""
+    runs = sweep("digits").assign(preset="laptop", **columns)
+    for (seed, aie), outcome in outcomes.items():
+        runs.loc[(runs["seed"] == seed) & (runs["aie"] == aie), "outcome"] = outcome
+    return runs
 
 
-def test_trends_name_what_holds_what_is_not_shown_and_what_is_not_recorded():
-    two = sweep("two", dot=lambda e: e).assign(norm=math.nan)
+def test_trends_name_what_holds_and_what_is_not_decided():
+    two = sweep("two", dot=lambda e: e, euclidean=lambda e: -e)
     one, two = words.trends(pd.concat([sweep("one"), two])).splitlines()
     assert all(name in one for name in words.NAMES.values())
     assert "Not" not in one
-    holds, not_shown, not_recorded = re.split(r"Not shown|Not recorded", two)
-    assert words.NAMES["euclidean"] in holds
-    assert words.NAMES["dot"] in not_shown
-    assert words.NAMES["norm"] in not_recorded
+    assert re.search(f"Not shown: {words.NAMES['euclidean']}", two)
+    assert re.search(f"Not decided: {words.NAMES['dot']} .*near the end", two)
+    assert "With 3 seeds nothing is decided" in words.trends(sweep(seeds=3))
 
 
-@pytest.mark.parametrize(
-    ("curves", "chosen", "said"),
-    [
-        ({}, 4, ["gains 16.0", "gains 16.0", "**holds**"]),
-        ({"test_accuracy": lambda e: 0.5}, 4, ["gains 0.0", "gains 0.0", "**not shown**"]),
-        ({"test_accuracy": lambda e: (e - 0.5) ** 2}, 4, ["loses 16.0"] * 2 + ["**not shown**"]),
-        ({"val_accuracy": lambda e: e}, 0, ["no gain", "gains 0.0", "**not shown**"]),
-    ],
-)
-def test_optimum_is_compared_with_both_ends(curves, chosen: int, said: list[str]):
-    text = words.optimum(sweep("one", noise=0, **curves))
-    assert text.startswith("- **one:**")
-    assert f"tau = {chosen}." in text
-    assert re.findall("|".join(map(re.escape, set(said))), text) == said
+def test_optimum_is_compared_with_both_ends():
+    text = words.optimum(sweep("one", noise=0.0001))
+    assert text.startswith("- **one:** Validation accuracy is best at energy 0.5 (AIE 0.50)")
+    assert re.findall(r"(?:gains|loses) (\d+\.\d)", text) == ["25.0", "23.0"]
+    assert "against no probing" not in words.optimum(sweep(noise=0, val_accuracy=lambda e: e))
 
 
 def test_series_without_the_column_are_left_out():
     two = sweep("two").assign(ood_accuracy=0.5)
-    partly = two.assign(setting="one", ood_accuracy=two["ood_accuracy"].mask(two["tau"] == 64))
+    partly = two.assign(setting="one", ood_accuracy=two["ood_accuracy"].mask(two["aie"] == 0.5))
     for one in (sweep("one"), sweep("one").assign(ood_accuracy=float("nan")), partly):
         said = words.optimum(pd.concat([one, two]), judged_on="ood_accuracy")
         assert re.findall(r"\*\*(\w+):\*\*", said) == ["two"]
@@ -66,7 +55,7 @@ def test_series_without_the_column_are_left_out():
 
 def test_description_says_what_the_runs_were_given():
     runs = sweep("digits").assign(
-        backbone="small_convnet", image_size=8, train_per_class=10, hp_lr=0.05, ft_lr=0.01
+        backbone="small_convnet", image_size=8, train_per_class=10, hp_lr="auto", ft_lr=0.005
     )
     runs = runs.assign(ft_epochs=60, data=None, weights=None)
     digits = load_setting("digits")
@@ -90,17 +79,26 @@ def test_nothing_is_said_of_a_table_whose_runs_are_all_done():
 @pytest.mark.parametrize(
     ("outcomes", "columns", "expected"),
     [
-        ({(0, 64): "collapsed"}, {}, "1 of 25 runs left out: collapsed at tau = 64 (1 of 5 seeds)"),
         (
-            {(0, 64): "collapsed", (3, 64): "collapsed", (1, 0): "diverged", (2, 64): "diverged"},
-            {"eps": 0.1, "hidden": ""},
-            "4 of 25 runs left out: collapsed at tau = 64 (2 of 5 seeds), "
-            "diverged at tau = 0, 64 (1 of 5 seeds each)",
+            {(0, 0.02): "collapsed"},
+            {},
+            "1 of 110 runs left out: collapsed at tau = 400 (1 of 10 seeds)",
         ),
         (
-            {(seed, 0): "failed" for seed in range(5)},
+            {
+                (0, 0.2): "collapsed",
+                (3, 0.2): "collapsed",
+                (1, 1): "diverged",
+                (2, 0.2): "diverged",
+            },
+            {"eps": 0.1, "hidden": ""},
+            "4 of 110 runs left out: collapsed at energy 0.2 (2 of 10 seeds), "
+            "diverged at energy 0.2, no probing (1 of 10 seeds each)",
+        ),
+        (
+            {(seed, 1): "failed" for seed in range(10)},
             {},
-            "5 of 25 runs left out: failed at tau = 0 (5 of 5 seeds)",
+            "10 of 110 runs left out: failed at no probing (10 of 10 seeds)",
         ),
     ],
 )
@@ -110,14 +108,14 @@ def test_runs_left_out_are_counted_where_they_are(outcomes, columns, expected: s
 
 def test_what_varies_beside_tau_is_named_where_runs_are_left_out():
     hard = with_outcomes({}, eps=0.0, hidden="")
-    smooth = with_outcomes({(1, 16): "collapsed"}, eps=0.1, hidden="8")
+    smooth = with_outcomes({(1, 0.3): "collapsed"}, eps=0.1, hidden="8")
     assert words.left_out(pd.concat([hard, smooth])) == (
-        "1 of 50 runs left out: collapsed at tau = 16, eps = 0.1, hidden = 8 (1 of 5 seeds)"
+        "1 of 220 runs left out: collapsed at energy 0.3, eps = 0.1, hidden = 8 (1 of 10 seeds)"
     )
 
 
 def test_run_of_several_rows_is_one_run():
-    runs = with_outcomes({(0, 64): "diverged"})
+    runs = with_outcomes({(0, 0.1): "diverged"})
     rows = pd.concat([runs.assign(sample=sample) for sample in range(3)])
     assert words.left_out(rows) == words.left_out(runs)
 
@@ -156,9 +154,9 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_caption_tells_seeds_runs_left_out_and_the_last_session_of_the_preset(path: Path):
-    runs = with_outcomes({(0, 64): "diverged"})
+    runs = with_outcomes({(0, 0.1): "diverged"})
     said = captions.caption(runs, path)
-    for part in ("n = 5 seeds", captions.BANDS, words.left_out(runs), "2025-01-02", "on two"):
+    for part in ("n = 10 seeds", captions.BANDS, words.left_out(runs), "2025-01-02", "on two"):
         assert part in said
     alone = captions.caption(runs[runs["seed"] == 1], path, spread="a band")
     assert "a band" not in alone

@@ -8,6 +8,8 @@ import pandas as pd
 from benchmarks import report
 from taskhead.experiments.results import load_all_recorded, load_or_compute
 from taskhead.report import claims, figures, words
+from taskhead.report.choices import chosen_stop, smallest_sufficient
+from taskhead.report.series import done, stops
 
 BENCHMARK = Path("benchmarks/recorded/cpu.json")
 
@@ -15,21 +17,23 @@ BENCHMARK = Path("benchmarks/recorded/cpu.json")
 def numbers(results: str | None, preset: str) -> dict[str, str]:
     """Compute the numbers that pages write as ``{{ name }}``."""
     sweep = _table("energy_sweep", results, preset)
-    trends = claims.feature_trends(sweep)
-    by_tau = claims.done(sweep).groupby("tau")[["aie", "euclidean"]].mean()
+    whole = claims.judge(sweep).query(f"reading == '{claims.WHOLE}'").set_index("measure")
+    by_stop = done(sweep).assign(stop=stops).groupby("stop")[["aie", "euclidean"]].mean()
+    by_stop = by_stop.sort_values("aie")
     return {
         "preset": preset,
         "seeds": str(sweep["seed"].nunique()),
-        "aie_first": f"{by_tau['aie'].iloc[0]:.2f}",
-        "aie_last": f"{by_tau['aie'].iloc[-1]:.3f}",
-        "tau_last": str(by_tau.index[-1]),
-        "euclidean_first": f"{by_tau['euclidean'].iloc[0]:.1f}",
-        "euclidean_last": f"{by_tau['euclidean'].iloc[-1]:.1f}",
+        "aie_first": f"{by_stop['aie'].iloc[-1]:.2f}",
+        "aie_last": f"{by_stop['aie'].iloc[0]:.3f}",
+        "tau_last": str(int(sweep["tau"].max())),
+        "euclidean_first": f"{by_stop['euclidean'].iloc[-1]:.1f}",
+        "euclidean_last": f"{by_stop['euclidean'].iloc[0]:.1f}",
         **{
-            f"{name}_verdict": "**holds**" if verdict == "holds" else f"is **{verdict}**"
-            for name, verdict in trends["verdict"].items()
+            f"{name}_verdict": f"**{verdict}**" if verdict == "holds" else f"is **{verdict}**"
+            for name, verdict in whole["verdict"].items()
         },
-        "accuracy": words.comparison(claims.best_in_between(sweep)),
+        "accuracy": words.comparison(chosen_stop(sweep)),
+        "trends": words.trends(_every_setting()),
         "verdicts": claims.verdicts(_every_setting()).T.to_markdown(),
         "tolerance": words.tolerance(),
         "rate_tables": _choices("rate_search", "ft_lr"),
@@ -66,7 +70,7 @@ def _table(study: str, results: str | None, preset: str) -> pd.DataFrame:
 
 def _choices(study: str, searched: str) -> str:
     tables = {
-        name: claims.smallest_sufficient(table, searched).round(4)
+        name: smallest_sufficient(table, searched).round(4)
         for name, (table, _) in load_all_recorded(study, preset="laptop").items()
     }
     return "\n\n".join(f"**{name}**\n\n{table.to_markdown()}" for name, table in tables.items())

@@ -7,7 +7,7 @@ import pandas as pd
 from taskhead.experiments.provenance import load_provenance
 from taskhead.report.words import left_out
 
-BANDS = "bands are 95 percent confidence intervals of the mean over seeds"
+BANDS = "bands are 95 percent intervals of the mean over seeds, for the whole curve at once"
 
 
 def caption(table: pd.DataFrame, path: Path, *, spread: str = BANDS) -> str:

@@ -13,14 +13,21 @@ NO_PROBING = "no probing"
 _NOT_NAMED = ("setting", "domain", "seed", "tau", "energy")  # named otherwise, or within a series
 
 
-def interval(values: Sequence[float] | pd.Series) -> tuple[float, float]:
+def interval(
+    values: Sequence[float] | pd.Series, *, points: int = 1, images: int | None = None
+) -> tuple[float, float]:
     """Return the mean and the half width of its 95 percent confidence interval (Student's t).
 
-    The half width is NaN for fewer than two values.
+    With several `points` of a curve the intervals hold for all of them at once (Bonferroni). For
+    accuracies, the number of test `images` adds their variance to that over seeds. The half width
+    is NaN for fewer than two values.
     """
     series = pd.Series(values, dtype=float)
-    half = stats.t.ppf(0.975, len(series) - 1) * series.sem() if len(series) > 1 else math.nan
-    return float(series.mean()), float(half)
+    mean, n = float(series.mean()), len(series)
+    if n < 2:
+        return mean, math.nan
+    variance = float(series.var()) / n + (mean * (1 - mean) / images if images else 0)
+    return mean, float(stats.t.ppf(1 - 0.025 / points, n - 1)) * math.sqrt(variance)
 
 
 def done(table: pd.DataFrame) -> pd.DataFrame:

@@ -6,18 +6,20 @@ from taskhead.experiments.kinds import KINDS
 from taskhead.experiments.run import field_names
 from taskhead.experiments.settings import Setting
 from taskhead.report import claims
+from taskhead.report.choices import chosen_stop
+from taskhead.report.series import by_series, done, interval, name_value, stops
 
 NAMES = {
-    "euclidean": "the Euclidean distance",
-    "cosine": "cosine similarity",
-    "dot": "the dot product",
-    "norm": "the norm",
+    "euclidean": "the distance grows with the energy",
+    "cosine": "cosine similarity falls with it",
+    "dot": "the dot product rises, then falls",
+    "norm": "the norm rises, then falls",
+    "test_accuracy": "accuracy is best in between",
 }
 _RATES = {
     "searched": (
         "of the finetuning rates at which every run of the rate search is done, the smallest whose "
-        "mean validation accuracy is within one standard error of the best; the probing rate only "
-        "sets how fast tau passes"
+        "validation accuracy after the last epoch is within one point of the best"
     )
 }
 _KEYS = dict.fromkeys(key for kind in KINDS.values() for key in field_names(kind.run))
@@ -32,7 +34,7 @@ def describe(table: pd.DataFrame, setting: Setting) -> str:
     return (
         f"**Setting {setting.name}:** {setting.description}.{target} Backbone {first['backbone']}, "
         f"images of {first['image_size']} pixels, {first['train_per_class']} training images of "
-        f"each class.{given} Probing rate {first['hp_lr']:g}, finetuning rate {first['ft_lr']:g} "
+        f"each class.{given} Probing rate {first['hp_lr']}, finetuning rate {first['ft_lr']:g} "
         f"({_reason(first, setting)}), {first['ft_epochs']} epochs of finetuning. "
         f"{left_out(table) or f'All {len(table)} runs are done'}."
     )
@@ -41,24 +43,27 @@ def describe(table: pd.DataFrame, setting: Setting) -> str:
 def left_out(table: pd.DataFrame) -> str:
     """Say which runs of a table are not done, at which values, for how many seeds; "" if all are.
 
-    It reads as "2 of 60 runs left out: diverged at tau = 0, 199 (1 of 5 seeds each)".
+    It reads as "2 of 60 runs left out: diverged at no probing, energy 0.1 (1 of 5 seeds each)".
     """
-    keys = [key for key in _KEYS if key in table and key != "seed"]
-    runs = table.drop_duplicates([*keys, "seed"])
-    varied = [key for key in keys if key == "tau" or runs[key].nunique(dropna=False) > 1]
+    keys = [key for key in _KEYS if key in table and key not in ("seed", "tau", "energy")]
+    runs = table.assign(stop=stops(table)) if "tau" in table else table
+    runs = runs.drop_duplicates([*keys, "seed", *(["stop"] if "stop" in runs else [])])
+    varied = ["stop"] if "stop" in runs else []
+    varied += [key for key in keys if runs[key].nunique(dropna=False) > 1]
     places: dict[tuple[str, ...], list[str]] = {}
     for values, alike in runs.groupby(varied or keys, dropna=False):
         at = dict(zip(varied or keys, values, strict=True))
-        tau = str(at.pop("tau", ""))
-        where = [claims.name_value(key, value) for key, value in at.items()]
+        stop = str(at.pop("stop", ""))
+        where = [name_value(key, value) for key, value in at.items()]
         for outcome, count in alike["outcome"].value_counts().items():
             if outcome != "done":
                 share = f"{count} of {len(alike)} seeds"
-                places.setdefault((str(outcome), share, *where), []).append(tau)
+                places.setdefault((str(outcome), share, *where), []).append(stop)
     said = []
-    for (outcome, share, *where), taus in sorted(places.items()):
-        where = [f"tau = {', '.join(taus)}"] * any(taus) + where
-        said.append(f"{outcome} at {', '.join(where)} ({share}{' each' * (len(taus) > 1)})")
+    for (outcome, share, *where), at in sorted(places.items()):
+        where = [", ".join(filter(None, at)), *where]
+        each = " each" if len(at) > 1 else ""
+        said.append(f"{outcome} at {', '.join(filter(None, where))} ({share}{each})")
     count = (runs["outcome"] != "done").sum()
     return f"{count} of {len(runs)} runs left out: {', '.join(said)}" if said else ""
 
@@ -67,7 +72,7 @@ def _reason(run: pd.Series, setting: Setting) -> str:
     """Say why these rates: the setting's reason holds for its own rates and backbone alone."""
     general, special = setting.values_of("laptop", "energy_sweep")
     own = general | special
-    if any(run[rate] != own[rate] for rate in ("hp_lr", "ft_lr")):
+    if any(run[rate] != own.get(rate, "auto") for rate in ("hp_lr", "ft_lr")):
         return "given by the user"
     if run["backbone"] != own["backbone"]:
         return f"taken over from backbone {own['backbone']}, not searched for this one"
@@ -75,38 +80,49 @@ def _reason(run: pd.Series, setting: Setting) -> str:
 
 
 def trends(table: pd.DataFrame) -> str:
-    """Say of every series of an `energy_sweep` table which trends hold."""
-    return "\n".join(
-        f"- **{name}:** {_trends_of(runs)}" for name, runs in claims.by_series(table).items()
-    )
+    """Say of every series of `energy_sweep` tables which claims hold, by the rules."""
+    judged = claims.judge(table).query(f"reading == '{claims.WHOLE}'")
+    lines = []
+    for name, rows in judged.groupby("series", sort=False):
+        said = [
+            f"{str(verdict).capitalize()}: {'; '.join(map(_claim, alike.to_dict('records')))}."
+            for verdict, alike in rows.groupby("verdict", sort=False)
+        ]
+        few = rows["seeds"].iloc[0]
+        why = f" With {few} seeds nothing is decided." if few < claims.SEEDS else ""
+        lines.append(f"- **{name}:** {' '.join(said)}{why}")
+    return "\n".join(lines)
 
 
 def optimum(table: pd.DataFrame, *, judged_on: str = "test_accuracy") -> str:
-    """Say of every series how the probing time chosen on validation compares with both ends.
+    """Say of every series how the stop that validation chose compares with both ends.
 
     Series in which a run that is done lacks the column `judged_on` are left out.
     """
     return "\n".join(
-        f"- **{name}:** {comparison(claims.best_in_between(runs, judged_on=judged_on))}"
-        for name, runs in claims.by_series(table).items()
-        if judged_on in runs and claims.done(runs)[judged_on].notna().all()
+        f"- **{name}:** {comparison(chosen_stop(runs, judged_on=judged_on))}"
+        for name, runs in by_series(table).items()
+        if judged_on in runs and done(runs)[judged_on].notna().all()
     )
 
 
 def comparison(ends: pd.DataFrame) -> str:
-    """Put the rows of a `best_in_between` table into words."""
-    verdict = claims.together(ends["verdict"])
+    """Put the rows of a `chosen_stop` table into words."""
+    first = ends.iloc[0]
+    said = [
+        f"against {end['compared with']} it {_change(end['difference'], end['half width'])}"
+        for end in ends.to_dict("records")
+        if end["compared with"] != end["chosen"]
+    ]
     return (
-        f"The probing time with the best mean validation accuracy is tau = "
-        f"{ends['chosen tau'].iloc[0]}. {' '.join(map(_against, ends.to_dict('records')))} "
-        f"The claim that the optimum lies in between "
-        f"{'**holds**' if verdict == 'holds' else 'is **not shown**'} here."
+        f"Validation accuracy is best at {first['chosen']} (AIE {first['AIE']:.2f}); "
+        f"{'; '.join(said)}."
     )
 
 
 def drift(table: pd.DataFrame) -> str:
     """Say what probing in train mode did, from a `batchnorm_drift` table."""
-    runs = claims.done(table).assign(distance=table["euclidean"] / table["z0_norm"])
+    runs = done(table).assign(distance=table["euclidean"] / table["z0_norm"])
     modes_done = runs[runs["tau"] > 0].groupby("tau")["bn_mode"].nunique()
     taus = modes_done.index[modes_done == 2]
     if taus.empty:
@@ -139,31 +155,15 @@ def tolerance() -> str:
 
 def _at(runs: pd.DataFrame, tau: int, mode: str, name: str) -> str:
     chosen = runs[(runs["tau"] == tau) & (runs["bn_mode"] == mode)]
-    mean, half = claims.interval(chosen[name])
+    mean, half = interval(chosen[name])
     return f"{mean:.3f} ± {half:.3f}" if half == half else f"{mean:.3f}"
 
 
-def _trends_of(runs: pd.DataFrame) -> str:
-    judged = claims.feature_trends(runs)
-    said = []
-    for verdict in ("holds", "not shown", claims.NOT_RECORDED):
-        having = [
-            f"{NAMES[str(name)]} {row['claim'].replace(',', ' and')}"
-            for name, row in judged.iterrows()
-            if row["verdict"] == verdict
-        ]
-        if having:
-            said.append(f"{verdict.capitalize()}: {'; '.join(having)}.")
-    return " ".join(said)
+def _claim(row: dict) -> str:
+    note = f" ({row['peak']})" if isinstance(row.get("peak"), str) and row["peak"] else ""
+    return NAMES[row["measure"]] + note
 
 
-def _against(end: dict) -> str:
-    difference = 100 * end["difference"]
-    if end["chosen tau"] == end["compared with tau"]:
-        return f"It is an end of the grid itself: no gain over tau = {end['compared with tau']}."
-    change = f"{'gains' if difference >= 0 else 'loses'} {abs(difference):.1f}"
-    shown = "." if end["verdict"] == "holds" else ", which is not shown to differ from zero."
-    spread = f" ± {100 * end['half width']:.1f}" if end["half width"] == end["half width"] else ""
-    return (
-        f"Against tau = {end['compared with tau']}, it {change}{spread} points of accuracy{shown}"
-    )
+def _change(difference: float, half: float) -> str:
+    spread = f" ± {100 * half:.1f}" if half == half else ""
+    return f"{'gains' if difference >= 0 else 'loses'} {abs(100 * difference):.1f}{spread} points"

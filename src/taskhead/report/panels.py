@@ -1,0 +1,103 @@
+"""Panels of a figure: curves over seeds with their bands, in one style."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from taskhead.method.checks import check_choice
+from taskhead.report.series import NO_PROBING, by_series, done, interval, stops
+
+_EPOCHS = r"epochs of head probing"
+_HORIZONTAL = {"aie": "average initial energy (AIE)", "tau": _EPOCHS, "probed_epochs": _EPOCHS}
+_ACCURACIES = ("test_accuracy", "last_test_accuracy")  # on `test_images` images
+
+
+def panels(
+    lines: Mapping[str, pd.DataFrame],
+    labels: Mapping[str, str],
+    *,
+    size: tuple[float, float],
+    x: str = "aie",
+    xlabel: str | None = None,
+    palette: str = "colorblind",
+    title: str | None = None,
+) -> Figure:
+    """Draw a panel for each column in `labels`, with a curve for each of the named `lines`.
+
+    More than three stand in two columns. The horizontal axis is the column `x`; energy itself is
+    always drawn against tau. Several lines have a legend with this `title`, in the panel that is
+    left over, else in the first.
+    """
+    n_columns = len(labels) if len(labels) <= 3 else 2
+    figure, axes = grid(len(labels), n_columns, size)
+    colors = sns.color_palette(palette, len(lines))
+    for axis, (name, label) in zip(axes, labels.items(), strict=False):
+        against = _epochs(lines) if name == "aie" and x == "aie" else x
+        for color, (line, rows) in zip(colors, lines.items(), strict=True):
+            _curve(axis, rows, against, name, color=color, label=line)
+        if _HORIZONTAL.get(against) == _EPOCHS:
+            axis.set_xscale("symlog", linthresh=1)
+        axis.set(xlabel=xlabel or _HORIZONTAL[against], ylabel=label)
+    if len(lines) > 1:
+        left_over = axes[len(labels) :]
+        apart = {"loc": "center", "frameon": False} if left_over else {}
+        key = left_over[0] if left_over else axes[0]
+        key.legend(*axes[0].get_legend_handles_labels(), title=title, **apart)
+    return figure
+
+
+def _epochs(lines: Mapping[str, pd.DataFrame]) -> str:
+    """Return the column that holds the epochs of probing: measured, or as asked for."""
+    return "probed_epochs" if all("probed_epochs" in rows for rows in lines.values()) else "tau"
+
+
+def _curve(axis: Axes, table: pd.DataFrame, x: str, y: str, **style: Any) -> None:
+    """Draw the mean over the runs that are done at each stop, with a band.
+
+    The band is a 95 percent interval over seeds for the whole curve at once.
+    """
+    for column in (x, y):
+        check_choice("column", column, table.columns)
+    keys = [key for key in ("tau", "energy") if key in table]
+    groups = [rows for _, rows in done(table).groupby(keys, dropna=False)]
+    points = []
+    for rows in groups:
+        images = rows["test_images"].iloc[0] if y in _ACCURACIES and "test_images" in rows else None
+        mean, half = interval(rows[y].dropna(), points=len(groups), images=images)
+        points.append((rows[x].mean(), mean, half))
+    at, mean, half = np.reshape(sorted(points), (-1, 3)).T
+    (line,) = axis.plot(at, mean, "o-", ms=3.5, **style)
+    axis.fill_between(at, mean - half, mean + half, color=line.get_color(), alpha=0.2, lw=0)
+
+
+def mark_ends(axis: Axes, table: pd.DataFrame, y: str) -> None:
+    """Mark no probing and the longest probing of every series, and say so in the legend."""
+    series = by_series(table).values()
+    for index, rows in enumerate(series):
+        taus = stops(rows)[rows["tau"].notna()]
+        longest = rows["tau"].idxmax() if len(taus) else None
+        for stop, marker in ((NO_PROBING, "o"), (taus.get(longest), "s")):
+            end = done(rows[stops(rows) == stop])
+            label = stop if index == 0 and len(end) else None
+            x, mean = end["aie"].mean(), end[y].mean()
+            axis.plot(x, mean, marker, ms=8, color="black", mfc="none", label=label)
+    handles, labels = axis.get_legend_handles_labels()
+    first = 0 if len(series) > 1 else 1
+    axis.legend(handles[first:], labels[first:])
+
+
+def grid(n: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    """Return a figure of this size in inches and its axes; those after the first n are empty."""
+    shape = {"nrows": -(-n // columns), "ncols": columns, "squeeze": False}
+    with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.85):
+        figure, axes = plt.subplots(**shape, figsize=size, layout="constrained")
+    for axis in axes.flat[n:]:
+        axis.axis("off")
+    plt.close(figure)  # the notebook shows the returned figure once
+    return figure, list(axes.flat)
