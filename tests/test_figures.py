@@ -47,7 +47,6 @@ DRAWN = {
     figures.energy_against_epochs: (sweep(), 3),
     figures.adaptation_against_energy: (sweep(), 4),
     figures.accuracy_against_energy: (sweep(), 1),
-    figures.two_energies: (sweep(), 1),
     figures.accuracy_in_and_out_of_distribution: (PACS, 2),
     figures.overview: (sweep(), 6),
     figures.batchnorm_drift: (DRIFT, 3),
@@ -156,3 +155,12 @@ def test_sample_images_show_every_class():
     figure = figures.sample_images(data, first_class=5)
     assert all(axis.images for axis in figure.axes)
     assert {axis.get_title() for axis in figure.axes} == set("56789")
+
+
+def test_clean_axis_shows_before_and_both_energies_of_the_control():
+    control = sweep()
+    figure = figures.on_clean_images(sweep().drop(columns="aie_clean"), control)
+    distance, accuracy, energies = figure.axes
+    means = control.groupby("tau")[["aie_clean", "aie"]].mean().sort_values("aie_clean")
+    np.testing.assert_allclose(energies.lines[0].get_xydata(), means)
+    assert "as they are" in distance.get_xlabel() == accuracy.get_xlabel()

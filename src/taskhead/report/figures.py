@@ -3,14 +3,13 @@
 A figure takes a table of the study `energy_sweep`, or of the one that it names.
 """
 
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
 from taskhead.experiments.toy import N_SAMPLES
 from taskhead.method.batches import LabelledImages
-from taskhead.report.panels import grid, mark_ends, panels
+from taskhead.report.panels import curve, grid, mark_ends, panels
 from taskhead.report.series import by_series, done, stops
 
 MEASURES = {
@@ -19,6 +18,7 @@ MEASURES = {
     "dot": r"dot product $z_T \cdot z_0$",
     "norm": r"norm $\|z_T\|$",
 }
+CLEAN = "AIE on the images as they are"
 ENERGY = {"aie": "average initial energy (AIE)"}
 PROBED = {"probe_val_accuracy": "validation accuracy of the probed head"}
 TESTED = {"test_accuracy": "test accuracy after finetuning"}
@@ -75,19 +75,22 @@ def energy_against_epochs(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def two_energies(table: pd.DataFrame) -> Figure:
-    """Draw the energy that finetuning receives against that on the images as they are."""
-    label = "AIE that finetuning receives"
-    figure = panels(
-        by_series(table),
-        {"aie": label},
-        x="aie_clean",
-        xlabel="AIE on the images as they are",
-        size=(5, 4),
-    )
-    axis = figure.axes[0]
-    top = float(np.nanmax(table[["aie", "aie_clean"]].to_numpy(dtype=float)))
-    axis.plot([0, top], [0, top], color="black", lw=0.8, ls=":")
+def on_clean_images(before: pd.DataFrame, control: pd.DataFrame) -> Figure:
+    """Draw what AIE on the images as they are hides, which is no axis elsewhere.
+
+    `before` is a table whose heads were probed on these images, and whose `aie` is theirs;
+    `control` is one of `clean_probing`, which has both energies.
+    """
+    figure, axes = grid(3, 3, (9, 3.4))
+    relative = before.assign(aie_clean=before["aie"])
+    relative["euclidean"] = before["euclidean"] / before["z0_norm"]
+    label = r"distance $\|z_T - z_0\| / \|z_0\|$"
+    for axis, (name, ylabel) in zip(axes, {"euclidean": label, **TESTED}.items(), strict=False):
+        curve(axis, relative, "aie_clean", name, color="C0")
+        axis.set(xlabel=CLEAN, ylabel=ylabel)
+    curve(axes[2], control, "aie_clean", "aie", color="C1")
+    axes[2].axline((0, 0), slope=1, color="black", lw=0.8, ls=":")
+    axes[2].set(xlabel=CLEAN, ylabel="AIE that finetuning receives")
     return figure
 
 

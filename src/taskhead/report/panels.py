@@ -40,7 +40,7 @@ def panels(
     for axis, (name, label) in zip(axes, labels.items(), strict=False):
         against = _epochs(lines) if name == "aie" and x == "aie" else x
         for color, (line, rows) in zip(colors, lines.items(), strict=True):
-            _curve(axis, rows, against, name, color=color, label=line)
+            curve(axis, rows, against, name, color=color, label=line)
         if _HORIZONTAL.get(against) == _EPOCHS:
             axis.set_xscale("symlog", linthresh=1)
         axis.set(xlabel=xlabel or _HORIZONTAL[against], ylabel=label)
@@ -57,7 +57,7 @@ def _epochs(lines: Mapping[str, pd.DataFrame]) -> str:
     return "probed_epochs" if all("probed_epochs" in rows for rows in lines.values()) else "tau"
 
 
-def _curve(axis: Axes, table: pd.DataFrame, x: str, y: str, **style: Any) -> None:
+def curve(axis: Axes, table: pd.DataFrame, x: str, y: str, **style: Any) -> None:
     """Draw the mean over the runs that are done at each stop, with a band.
 
     The band is a 95 percent interval over seeds for the whole curve at once.
