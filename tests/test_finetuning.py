@@ -14,6 +14,7 @@ from taskhead.method.evaluation import evaluate
 from taskhead.method.features import extract_features
 from taskhead.method.finetuning import finetune
 from taskhead.method.heads import make_head
+from taskhead.method.seeds import stream
 from taskhead.models.pretraining import small_convnet
 from taskhead.tasks.datasets import load_digits
 from taskhead.tasks.task import Draw, Task, split
@@ -64,7 +65,8 @@ def test_training_equals_a_plain_loop(task: Task, network, bn_mode):
     backbone, head = copy.deepcopy(network[0]), copy.deepcopy(network[1])
     groups = [{"params": backbone.parameters()}, {"params": head.parameters(), "lr": 0.05}]
     optimiser = torch.optim.SGD(groups, lr=0.02, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    generator, step, n_steps = torch.Generator().manual_seed(3), 0, 4 * 3
+    generator = torch.Generator().manual_seed(stream(3, "finetuning"))
+    step, n_steps = 0, 4 * 3
     for _ in range(4):
         order = torch.randperm(24, generator=generator)
         for start in range(0, 24, 8):

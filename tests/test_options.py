@@ -99,8 +99,8 @@ def test_sweep_at_another_rate_stands_beside_the_first(results: Path):
     rows = compute_study("energy_sweep", results=results, ft_lr=0.02, **DIGITS_RUN)
     assert set(rows["ft_lr"]) == {0.02}
     both = load(results, "digits")
-    assert set(both["ft_lr"]) == {0.01, 0.02}
-    kept = both[both["ft_lr"] == 0.01].reset_index(drop=True)
+    assert set(both["ft_lr"]) == {0.005, 0.02}
+    kept = both[both["ft_lr"] == 0.005].reset_index(drop=True)
     pd.testing.assert_frame_equal(kept, before)
 
 

@@ -19,6 +19,7 @@ from taskhead.method.head_preparation import HeadPreparation
 from taskhead.method.heads import last_layer, last_layer_norm, make_head
 from taskhead.method.preparation import prepare_heads
 from taskhead.method.prepared import EnergyNotReached
+from taskhead.method.seeds import stream
 from taskhead.models.resnets import CifarResNet
 
 OPTIONS = {"lr": 0.1, "batch_size": 8, "seed": 3}
@@ -88,7 +89,9 @@ def test_a_shared_trajectory_changes_no_bit(backbone: nn.Module):
 def test_head_is_that_of_probing_on_cached_features(backbone: nn.Module):
     (prepared,) = prepare_heads(backbone, TRAIN, [HeadPreparation(3, eps=0.1)], **OPTIONS)
     z0 = extract_features(backbone, TRAIN.images)
-    (head,) = probe_at_taus(z0, TRAIN.labels, make_head(6, 3, seed=3), taus=[3], eps=0.1, **OPTIONS)
+    options = OPTIONS | {"seed": stream(3, "probing")}
+    start = make_head(6, 3, seed=stream(3, "head"))
+    (head,) = probe_at_taus(z0, TRAIN.labels, start, taus=[3], eps=0.1, **options)
     assert torch.equal(weights(prepared.head), weights(head))
 
 
@@ -144,7 +147,7 @@ def test_energy_is_that_of_the_first_step_of_finetuning(sided: LabelledImages):
 
     backbone = nn.Sequential(nn.Flatten(), *make_head(192, 6), nn.Dropout(0.9))
     options = {"augment": noisy, "batch_size": 40}
-    (mild,) = prepare_heads(backbone, sided, [HeadPreparation(200)], lr=0.3, **options)
+    (mild,) = prepare_heads(backbone, sided, [HeadPreparation(400)], lr=1.0, **options)
     head = Spy(6, 2)
     head.load_state_dict(mild.head[0].state_dict())
     for seed in range(20):
@@ -240,7 +243,7 @@ def test_features_of_any_floating_type_are_taken(backbone: nn.Module, cast):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"views": 0}, "views.* 0"),
+        ({"views": -1}, "views.* -1"),
         ({"bn_mode": "on"}, "bn_mode 'on'"),
         ({"augment": "blur"}, "augment 'blur'"),
         ({"lr": -1.0}, "lr.* -1"),

@@ -62,7 +62,7 @@ def test_every_preset_plans_every_study_in_its_settings(
 def test_a_grid_has_a_run_for_every_combination():
     runs = plan("rate_search", "digits").runs
     assert {(run.seed, run.tau, run.ft_lr) for run in runs} == {
-        (100, tau, ft_lr) for tau in (0, 16) for ft_lr in (0.01, 0.02)
+        (100, tau, ft_lr) for tau in (0, 4) for ft_lr in (0.01, 0.02)
     }
     assert len(runs) == 4
 
@@ -117,7 +117,7 @@ def test_runs_stop_at_each_tau_and_at_each_energy_and_one_takes_the_place_of_the
 
     assert stops(tau=[0, 9], energy=[0.5]) == [(None, 0.5), (0, None), (9, None)]
     assert stops(energy=[0.5, 0.2]) == [(None, 0.2), (None, 0.5)]
-    assert stops() == [(0, None), (16, None), (256, None)]
+    assert stops() == [(0, None), (4, None), (64, None)]
 
 
 def test_what_is_not_given_changes_nothing():

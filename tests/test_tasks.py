@@ -124,11 +124,14 @@ def test_own_test_split_is_never_drawn_from(with_test: Path):
         assert set(pixels(task.test)) == own
 
 
-def test_without_a_test_folder_the_seed_splits_test_images_off(plain: Path):
+def test_without_a_test_folder_the_same_test_images_are_set_aside_for_every_seed(plain: Path):
     whole = read(plain)
     first, other = (folder_task(plain, draw(seed)) for seed in (0, 1))
-    assert sorted(chain(*map(pixels, parts(first)))) == sorted(pixels(whole))
-    assert sorted(pixels(first.test)) != sorted(pixels(other.test))
+    assert {*chain(*map(pixels, parts(first)))} <= set(pixels(whole))
+    assert pixels(first.test) == pixels(other.test)
+    assert pixels(first.train) != pixels(other.train)
+    for task in (first, other):
+        assert not {*pixels(task.test)} & {*pixels(task.train), *pixels(task.val)}
 
 
 def test_folder_train_alone_is_split_too(plain: Path, tmp_path: Path):

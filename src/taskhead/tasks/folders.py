@@ -9,7 +9,7 @@ from taskhead.method.batches import LabelledImages
 from taskhead.method.seeds import stream
 from taskhead.tasks.images import class_folders, find_images, image_files, read_images
 from taskhead.tasks.storage import file_sha256
-from taskhead.tasks.task import Draw, Task, set_aside, split
+from taskhead.tasks.task import Draw, Task, check_enough, set_aside, split
 
 
 def folder_task(folder: Path, draw: Draw) -> Task:
@@ -36,10 +36,12 @@ def folder_task(folder: Path, draw: Draw) -> Task:
     if test_folder:
         test = _read_test(tests.pop(0), draw)
     else:
+        for name, files in pool.items():
+            check_enough(name, len(files), draw, own_test=False)
         parts = {name: set_aside(len(files), draw) for name, files in pool.items()}
         aside = {name: [pool[name][i] for i in part] for name, (part, _) in parts.items()}
         pool = {name: [pool[name][i] for i in sorted(rest)] for name, (_, rest) in parts.items()}
-        test = read_images(aside, image_size=draw.image_size) if all(aside.values()) else None
+        test = read_images(aside, image_size=draw.image_size)
     asked, seed = draw.train_per_class + draw.val_per_class, stream(draw.seed, "images")
     data = read_images(pool, image_size=draw.image_size, per_class=asked, seed=seed)
     task = split(data, draw, n_classes=len(pool), names=list(pool), test=test)

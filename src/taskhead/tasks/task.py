@@ -80,12 +80,8 @@ def split(
     asked = n_train + n_val
     for label in range(n_classes):
         members = (labels == label).nonzero()[:, 0]
-        if len(members) < asked + (test is None):
-            raise ValueError(
-                f"class {names[label] if names else label} has {len(members)} images; "
-                f"train_per_class={n_train} and val_per_class={n_val} need {asked}"
-                + (" and leave none for the test split" if test is None else "")
-            )
+        name = names[label] if names else str(label)
+        check_enough(name, len(members), draw, own_test=test is not None)
         aside, pool = members[:0], members
         if test is None:
             aside, pool = (members[list(part)] for part in set_aside(len(members), draw))
@@ -94,6 +90,17 @@ def split(
             part.append(chosen)
     train, val, own_test = (data[torch.cat(part)] for part in parts)
     return Task(train, val, own_test if test is None else test, n_classes)
+
+
+def check_enough(name: str, n: int, draw: Draw, *, own_test: bool) -> None:
+    """Raise `ValueError` unless n images of a class are enough for what is drawn of it."""
+    asked = draw.train_per_class + draw.val_per_class
+    if n < asked + (not own_test):
+        raise ValueError(
+            f"class {name} has {n} images; train_per_class={draw.train_per_class} and "
+            f"val_per_class={draw.val_per_class} need {asked}"
+            + ("" if own_test else " and leave none for the test split")
+        )
 
 
 def set_aside(n: int, draw: Draw) -> tuple[list[int], list[int]]:
