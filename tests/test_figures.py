@@ -28,18 +28,18 @@ def runs(measures: list[str], **grid: list) -> pd.DataFrame:
 
 
 def sweep(setting: str = "digits", domains: list | None = None) -> pd.DataFrame:
-    grid = {"domain": domains or [None], "seed": [0, 1], "tau": [0, 16, 256]}
+    grid = {"domain": domains or [None], "seed": [0, 1, 2, 3, 4], "tau": [0, 16, 256]}
     return runs(MEASURES, setting=[setting], **grid).astype({"domain": "string"})
 
 
-TOY = runs(MEASURES, width=[5, 40], init_scale=[0.3, 1.0], tau=[0, 8, 64], seed=[0, 1])
+TOY = runs(MEASURES, width=[5, 40], init_scale=[0.3, 1.0], tau=[0, 8, 64], seed=range(5))
 LIMIT = runs(
     [*LAZY, *(f"lazy_{name}" for name in LAZY)], head_norm=[5, 40], energy=[0.25, 1.5], seed=[0]
 )
 PLANE = runs(["z0_x", "z0_y", "zT_x", "zT_y", "aie"], seed=[0], tau=[0, 16, 256], sample=range(20))
 PLANE = PLANE.assign(label=PLANE["sample"] % 5.0)
 PACS = sweep("pacs", ["photo", "sketch"])
-DRIFT = runs(MEASURES, bn_mode=["eval", "train"], tau=[0, 2], seed=[0, 1])
+DRIFT = runs(MEASURES, bn_mode=["eval", "train"], tau=[0, 2], seed=range(5))
 DRAWN = {
     figures.linear_adaptation: (TOY, 4),
     figures.energy_floor: (TOY, 1),

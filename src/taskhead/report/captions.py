@@ -5,19 +5,22 @@ from pathlib import Path
 import pandas as pd
 
 from taskhead.experiments.provenance import load_provenance
+from taskhead.report.panels import SEEDS_FOR_BANDS
 from taskhead.report.words import left_out
 
+THIN = "thin lines are single seeds"
 BANDS = "bands are 95 percent intervals of the mean over seeds, for the whole curve at once"
 
 
-def caption(table: pd.DataFrame, path: Path, *, spread: str = BANDS) -> str:
+def caption(table: pd.DataFrame, path: Path, *, spread: str | None = None) -> str:
     """Return one line: number of seeds, runs left out, preset, date, hardware and version.
 
-    `spread` says how the figure shows the seeds; it is left out where there is one.
+    `spread` says how the figure shows several seeds, by default as `panels.curve` does.
 
     Raises `ValueError` if the provenance beside the table at `path` does not tell who computed it.
     """
     seeds, preset = table["seed"].nunique(), table["preset"].iloc[0]
+    spread = spread or (BANDS if seeds >= SEEDS_FOR_BANDS else THIN)
     shown = [f"n = {seeds} seeds", spread] if seeds > 1 else ["n = 1 seed"]
     sessions = [session for session in load_provenance(path) if session["preset"] == preset]
     if not sessions:

@@ -15,6 +15,7 @@ from taskhead.report.series import NO_PROBING, by_series, done, interval, stops
 
 _EPOCHS = r"epochs of head probing"
 _HORIZONTAL = {"aie": "average initial energy (AIE)", "tau": _EPOCHS, "probed_epochs": _EPOCHS}
+SEEDS_FOR_BANDS = 5
 _ACCURACIES = ("test_accuracy", "last_test_accuracy")  # on `test_images` images
 
 
@@ -58,14 +59,16 @@ def _epochs(lines: Mapping[str, pd.DataFrame]) -> str:
 
 
 def curve(axis: Axes, table: pd.DataFrame, x: str, y: str, **style: Any) -> None:
-    """Draw the mean over the runs that are done at each stop, with a band.
+    """Draw the mean over the runs that are done at each stop, and how far seeds spread.
 
-    The band is a 95 percent interval over seeds for the whole curve at once.
+    From five seeds on that is a band: 95 percent intervals for the whole curve at once. With fewer,
+    every seed is a thin line of its own.
     """
     for column in (x, y):
         check_choice("column", column, table.columns)
+    shown = done(table)
     keys = [key for key in ("tau", "energy") if key in table]
-    groups = [rows for _, rows in done(table).groupby(keys, dropna=False)]
+    groups = [rows for _, rows in shown.groupby(keys, dropna=False)]
     points = []
     for rows in groups:
         images = rows["test_images"].iloc[0] if y in _ACCURACIES and "test_images" in rows else None
@@ -73,7 +76,12 @@ def curve(axis: Axes, table: pd.DataFrame, x: str, y: str, **style: Any) -> None
         points.append((rows[x].mean(), mean, half))
     at, mean, half = np.reshape(sorted(points), (-1, 3)).T
     (line,) = axis.plot(at, mean, "o-", ms=3.5, **style)
-    axis.fill_between(at, mean - half, mean + half, color=line.get_color(), alpha=0.2, lw=0)
+    if table["seed"].nunique() >= SEEDS_FOR_BANDS:
+        axis.fill_between(at, mean - half, mean + half, color=line.get_color(), alpha=0.2, lw=0)
+        return
+    for _, rows in shown.groupby("seed"):
+        alone = rows.sort_values(x)
+        axis.plot(alone[x], alone[y], color=line.get_color(), alpha=0.35, lw=0.8)
 
 
 def mark_ends(axis: Axes, table: pd.DataFrame, y: str) -> None:
