@@ -18,6 +18,7 @@ from torchvision import transforms
 
 from taskhead.method.adaptation import Adaptation, measure
 from taskhead.method.batches import LabelledImages
+from taskhead.method.seeds import stream
 from taskhead.tasks.task import Task
 
 EVALUATION_BATCH = 128
@@ -71,8 +72,8 @@ class Shuffled(Sampler[int]):
     def __init__(self, length: int) -> None:
         self.length, self.generator = length, torch.Generator()
 
-    def restart(self) -> None:
-        self.generator.manual_seed(0)
+    def restart(self, seed: int) -> None:
+        self.generator.manual_seed(seed)
 
     def __len__(self) -> int:
         return self.length
@@ -142,7 +143,7 @@ class Baseline:
         """Probe a copy of the head for tau epochs from scratch."""
         head = copy.deepcopy(head).to(self.device)
         optimiser = self.optimiser(head, self.recipe.hp_lr, 0)
-        self.order.restart()
+        self.order.restart(0)
         for _ in range(tau):
             for images, labels in (self.put(*batch) for batch in self.train):
                 with self.autocast():
@@ -160,7 +161,7 @@ class Baseline:
         optimiser = self.optimiser(network, self.recipe.ft_lr, self.recipe.weight_decay)
         n_steps = epochs * len(self.augmented)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, n_steps)
-        self.order.restart()
+        self.order.restart(stream(0, "finetuning"))
         best_rank, best = (-1.0, 0.0), network
         for _ in range(epochs):
             network.train()

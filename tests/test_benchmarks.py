@@ -22,7 +22,8 @@ from taskhead.method.heads import make_head
 from taskhead.models.torchvision import Normalise
 
 RECORDED = sorted((REPOSITORY / "benchmarks" / "recorded").glob("*.json"))
-RUN = make_plan("energy_sweep", setting="digits", preset="smoke").runs[0]
+GRID = {"setting": "digits", "preset": "smoke", "options": {"hp_lr": 0.05, "tau": [0, 16, 256]}}
+RUN = make_plan("energy_sweep", **GRID).runs[0]
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,7 @@ def test_target_is_met_or_not(ours: list[float], difference: float, met: bool):
 
 
 def test_cost_of_a_sweep_probes_every_run_from_scratch():
-    plan = make_plan("energy_sweep", setting="digits", preset="smoke")
+    plan = make_plan("energy_sweep", **GRID)
     times = {"B1 HP 1": [1.0], "B1 HP 2": [2.0], "B1 FT 1": [10.0], "B1 FT 2": [20.0]}
     (cost,) = sides.sweep_cost(times, "B1", plan.runs, (1, 2))
     assert cost == 2 * (16 + 256) + 2 * 3 * 10 * 2

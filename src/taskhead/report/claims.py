@@ -56,7 +56,9 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     whole = judge(table).query(f"reading == '{WHOLE}'")
     whole = whole.assign(
         cell=[
-            f"{row['verdict']} ({row['effect']:.3g} ± {row['half width']:.2g})"
+            row["verdict"]
+            if math.isnan(row["effect"])
+            else f"{row['verdict']} ({row['effect']:.3g} ± {row['half width']:.2g})"
             for row in whole.to_dict("records")
         ],
         column=whole["measure"] + " " + whole["claim"],

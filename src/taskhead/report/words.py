@@ -89,7 +89,8 @@ def trends(table: pd.DataFrame) -> str:
             for verdict, alike in rows.groupby("verdict", sort=False)
         ]
         few = rows["seeds"].iloc[0]
-        why = f" With {few} seeds nothing is decided." if few < claims.SEEDS else ""
+        counted = "1 seed" if few == 1 else f"{few} seeds"
+        why = f" With {counted} nothing is decided." if few < claims.SEEDS else ""
         lines.append(f"- **{name}:** {' '.join(said)}{why}")
     return "\n".join(lines)
 
