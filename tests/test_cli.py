@@ -164,3 +164,11 @@ def test_help_names_every_study_setting_and_preset(
 
 def test_command_is_installed():
     assert Path(sys.executable).with_name("taskhead").exists()
+
+
+def test_sweep_of_energies_that_hardly_differ_warns(tmp_path: Path, capsys: pytest.CaptureFixture):
+    sweep = ["run", "energy_sweep", "--setting", "digits", "--preset", "smoke", "--workers", "1"]
+    assert main([*sweep, "--results", str(tmp_path), "--hp-lr", "1e-6"]) == 0
+    assert "warning: Its energies span" in capsys.readouterr().err
+    assert main([*sweep, "--results", str(tmp_path / "auto")]) == 0
+    assert "warning" not in capsys.readouterr().err

@@ -57,7 +57,7 @@ def test_description_says_what_the_runs_were_given():
     runs = sweep("digits").assign(
         backbone="small_convnet", image_size=8, train_per_class=10, hp_lr="auto", ft_lr=0.005
     )
-    runs = runs.assign(ft_epochs=60, data=None, weights=None)
+    runs = runs.assign(ft_epochs=60, data=None, weights=None, probed_epochs=3, probed_lr=0.1)
     digits = load_setting("digits")
     plain = words.describe(runs, digits)
     assert "rate search" in plain
@@ -70,6 +70,18 @@ def test_description_says_what_the_runs_were_given():
         assert value in given
     runs.loc[3, "outcome"] = "diverged"
     assert words.left_out(runs) in words.describe(runs, digits)
+
+
+def test_sweep_whose_energies_hardly_differ_is_warned_of_with_the_reason():
+    wide = sweep("digits").assign(
+        probed_epochs=lambda rows: 100 * (1 - rows["aie"]), probed_lr=1e-4
+    )
+    assert words.small_range(wide) == ""
+    narrow = wide[wide["aie"].between(0.65, 0.82)]
+    assert "span 0.100 only" in words.small_range(narrow)
+    assert "30 epochs" in words.small_range(narrow)
+    assert "0.0001" in words.small_range(narrow)
+    assert words.small_range(wide.assign(outcome="failed")) == ""
 
 
 def test_nothing_is_said_of_a_table_whose_runs_are_all_done():

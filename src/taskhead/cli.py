@@ -65,6 +65,7 @@ def _list_settings(_: argparse.Namespace) -> int:
 
 def _run_study(arguments: argparse.Namespace) -> int:
     from taskhead.experiments import results, table  # imports PyTorch
+    from taskhead.report import words
 
     rows = results.compute_study(
         arguments.study,
@@ -82,6 +83,8 @@ def _run_study(arguments: argparse.Namespace) -> int:
     others = [f"{count} {name}" for name, count in counts.items() if name != "done"]
     print(f"{len(rows)} rows in {path}" + (f", of them {', '.join(others)}" if others else ""))
     if "done" in counts:
+        if "probed_epochs" in rows and (warning := words.small_range(rows)):
+            print(f"taskhead: warning: {warning}", file=sys.stderr)
         return 0
     reason = rows["reason"].iloc[0]
     print(f"taskhead: error: no run came to a result: {reason}", file=sys.stderr)

@@ -16,6 +16,7 @@ NAMES = {
     "norm": "the norm rises, then falls",
     "test_accuracy": "accuracy is best in between",
 }
+LEAST_RANGE = 0.2  # of the energies of a sweep
 _RATES = {
     "searched": (
         "of the finetuning rates at which every run of the rate search is done, the smallest whose "
@@ -36,7 +37,21 @@ def describe(table: pd.DataFrame, setting: Setting) -> str:
         f"images of {first['image_size']} pixels, {first['train_per_class']} training images of "
         f"each class.{given} Probing rate {first['hp_lr']}, finetuning rate {first['ft_lr']:g} "
         f"({_reason(first, setting)}), {first['ft_epochs']} epochs of finetuning. "
-        f"{left_out(table) or f'All {len(table)} runs are done'}."
+        f"{left_out(table) or f'All {len(table)} runs are done'}. {small_range(table)}".strip()
+    )
+
+
+def small_range(table: pd.DataFrame) -> str:
+    """Say why a sweep says little if its energies span less than 0.2; "" if they span more."""
+    runs = done(table)
+    span = runs["aie"].max() - runs["aie"].min()
+    if len(runs) < 2 or not span < LEAST_RANGE:
+        return ""
+    longest = runs.nlargest(1, "probed_epochs").iloc[0]
+    return (
+        f"Its energies span {span:.3f} only, too little to see a trend: the head was probed for "
+        f"{longest['probed_epochs']:.0f} epochs at most, at the rate {longest['probed_lr']:.3g}. "
+        "Probe for longer or at a higher rate, or down to lower energies."
     )
 
 
