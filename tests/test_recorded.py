@@ -16,6 +16,7 @@ from taskhead.experiments.run import Run
 from taskhead.experiments.settings import SETTING_NAMES, load_setting
 from taskhead.report import claims
 from taskhead.report.choices import smallest_sufficient
+from taskhead.report.series import NO_PROBING, stops
 
 SEARCHED = ["digits", "cifar10-to-cifar100", "imagenet-to-cifar10"]
 SWEEPS = [*SEARCHED, "imagenet-to-pacs"]
@@ -97,6 +98,13 @@ def test_readme_says_what_the_rules_give():
         "on digits the distance grows with the energy and cosine similarity falls; dot product and "
         "norm rise up to the highest level, so their fall is not decided."
     ) in readme
+    sweep = table("energy_sweep", "digits").assign(stop=stops)
+    assert sweep.groupby("stop")["test_accuracy"].mean().idxmax() == NO_PROBING
+    assert "There accuracy is best without any probing." in readme
+    assert judged["seeds"].to_dict() == {
+        name: 10 if name == "digits" else 2 for name in judged.index
+    }
+    assert "digits with ten seeds and their 95 percent bands, the other settings with two" in readme
     others = judged.drop(index="digits").drop(columns="seeds").astype(str)
     assert others.map(lambda cell: cell.startswith("not decided")).all(axis=None)
     assert "they decide nothing yet" in readme

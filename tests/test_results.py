@@ -10,15 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import SMOKE_GRIDS, own_data, write_tree
+from conftest import SMOKE_GRIDS, own_data
 from problems import SESSION, load_table
 
 from taskhead.experiments import inputs, kinds, network_runs, table
-from taskhead.experiments.images import load_right
 from taskhead.experiments.plan import make_plan
 from taskhead.experiments.provenance import load_provenance
 from taskhead.experiments.results import compute_study, load_or_compute, load_recorded
-from taskhead.experiments.settings import load_setting
 from taskhead.experiments.studies import load_study
 from taskhead.method.adaptation import measure
 from taskhead.method.evaluation import evaluate
@@ -335,65 +333,3 @@ def test_rows_of_a_backbone_with_other_weights_are_not_mixed(results: Path):
     with pytest.raises(ValueError, match=r"small_convnet.*000000000000"):
         compute_study("energy_sweep", results=results, **SWEEP)
     assert path.read_bytes() == before
-
-
-def test_heads_are_probed_down_to_energies_and_those_out_of_reach_say_so(tmp_path: Path):
-    levels = [0.6, 0.3, 1.3]
-    rows = compute_study("energy_sweep", **SWEEP, results=tmp_path, seeds=[0], energy=levels)
-    rows = rows.set_index("energy")
-    assert rows.loc[[0.3, 0.6], "aie"].tolist() == pytest.approx([0.3, 0.6], abs=2e-4)
-    assert rows["outcome"].tolist() == ["done", "done", "unreached"]
-    assert "1.3" in rows.loc[1.3, "reason"]
-    assert rows["tau"].isna().all()
-    assert rows["test_accuracy"].isna().tolist() == [False, False, True]
-
-
-def test_table_older_than_a_key_is_read_with_its_default(tmp_path: Path):
-    plan = make_plan("energy_sweep", setting="digits", preset="smoke", seeds=[0])
-    path = tmp_path / "t.csv"
-    table.append(path, plan.kind.run, {plan.runs[0]: [{"outcome": "done"}]}, SESSION)
-    header, row = path.read_text().splitlines()
-    place = header.split(",").index("energy")
-    older = [",".join(v for i, v in enumerate(t.split(",")) if i != place) for t in (header, row)]
-    path.write_text("\n".join(older) + "\n")
-    assert list(table.read(path, plan.kind.run)) == [plan.runs[0]]
-
-
-def test_row_holds_what_the_features_are_worth_and_how_the_last_epoch_does(tmp_path: Path):
-    rows = compute_study("energy_sweep", **SWEEP, results=tmp_path, seeds=[0])
-    for name in ("cka", "fresh_probe_accuracy", "source_probe_accuracy", "last_test_accuracy"):
-        assert rows[name].between(0, 1).all(), name
-    assert (rows["aie"] == rows["aie_clean"]).all()
-    assert (rows["probed_epochs"] == rows["tau"]).all()
-    assert (rows["source_probe_accuracy"] > 0.8).all()
-    assert (rows[["first_step", "logit_change", "within_scatter", "test_nll", "test_ece"]] > 0).all(
-        axis=None
-    )
-    assert (rows["relative_euclidean"] < rows["euclidean"] / rows["z0_norm"] * 1.5).all()
-
-
-def test_source_task_is_not_asked_for_where_it_is_not_at_hand(monkeypatch, tmp_path: Path):
-    setting = load_setting("cifar10-to-cifar100")
-    draw = Draw(seed=0, image_size=32, train_per_class=2, val_per_class=2, test_per_class=2)
-    monkeypatch.setenv("TASKHEAD_DATA", str(tmp_path))
-    assert inputs.load_source(setting, draw) is None
-    write_tree(tmp_path / "cifar10" / "train", per_class=6)
-    write_tree(tmp_path / "cifar10" / "test", per_class=6)
-    source = inputs.load_source(setting, draw)
-    assert source
-    assert len(source.train) == 2 * source.n_classes
-
-
-def test_every_test_image_is_told_right_or_wrong_for_every_run(tmp_path: Path):
-    rows = compute_study("energy_sweep", **SWEEP, results=tmp_path)
-    path = table.table_path(tmp_path, "energy_sweep", "digits")
-    plan = make_plan("energy_sweep", setting="digits", preset="smoke")
-    assert "right" not in rows
-    for run, (_, row) in zip(plan.runs, rows.iterrows(), strict=True):
-        right = load_right(path, run)
-        assert right is not None
-        assert right.dtype == bool
-        assert len(right) == row["test_images"]
-        assert right.mean() == pytest.approx(row["last_test_accuracy"])
-    other = replace(plan.runs[0], seed=77)
-    assert load_right(path, other) is None

@@ -37,7 +37,7 @@ def forward(backbone: nn.Module, images: Tensor) -> Tensor:
     """Return what a backbone makes of a batch; what goes wrong ends in one line that says how."""
     try:
         features = backbone(images)
-    except (RuntimeError, TypeError, ValueError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
         raise ValueError(

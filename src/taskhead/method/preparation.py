@@ -104,13 +104,14 @@ def prepare_heads(
         lr, batch_size, momentum, weight_decay, as_augmentation(augment), views, bn_mode, seed
     )
     network = copy.deepcopy(backbone).to(device)
-    seen = see(network, parts, **recipe.sight)
+    seen: Seen | None = None
     prepared: dict[HeadPreparation, Prepared] = {}
     for start in dict.fromkeys(replace(each, tau=0, energy=None) for each in preparations):
         alike = [each for each in preparations if replace(each, tau=0, energy=None) == start]
         if start.reinitialised_blocks:
             found = _prepare_jointly(network, parts, alike, recipe)
         else:
+            seen = seen or see(network, parts, **recipe.sight)
             found = _prepare(network, parts, alike, recipe, seen)
         prepared |= {each.preparation: each for each in found}
     result = [prepared[each] for each in preparations]
@@ -224,4 +225,5 @@ def _prepare_jointly(
     ):
         steps = tau * math.ceil(len(train) / recipe.batch_size)
         probed = Probed(probed, tau, steps, recipe.lr)
-        yield score(by_tau[tau], standing, probed, see(standing, parts, **recipe.sight), parts)
+        seen = see(standing, parts, **recipe.sight | {"views": 0})
+        yield score(by_tau[tau], standing, probed, seen, parts)

@@ -120,18 +120,18 @@ def probe_head(
 
     while True:
         model = copy.deepcopy(head).eval()
-        optimiser = torch.optim.SGD(
-            model.parameters(),
-            lr,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            nesterov=momentum > 0,
-        )
+        optimiser = sgd(model, lr, momentum, weight_decay)
         trajectory = _trajectory(model, optimiser, views, labels, eps, batch_size, seed)
         try:
             return dict(_find(stops, model, trajectory, energy_of, lr, halve))
         except _EnergyRises:
             lr /= 2
+
+
+def sgd(module: nn.Module, lr: float, momentum: float, weight_decay: float) -> torch.optim.SGD:
+    """Return the optimiser of head probing; without momentum there is no Nesterov step either."""
+    options = {"momentum": momentum, "weight_decay": weight_decay, "nesterov": momentum > 0}
+    return torch.optim.SGD(module.parameters(), lr, **options)
 
 
 def _trajectory(
@@ -191,7 +191,7 @@ def _find(
         while levels and energy <= levels[0]:
             level = levels.pop(0)
             yield Stop(energy=level), here(_between(before, model, level, energy_of))
-        if halve and not energy <= least + RISE:
+        if halve and math.isfinite(start) and not energy <= least + RISE:
             raise _EnergyRises
         least = min(least, energy)
         if levels and epochs >= PATIENCE and math.log2(epochs).is_integer():

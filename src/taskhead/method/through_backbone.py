@@ -17,6 +17,7 @@ from taskhead.method.checks import (
     check_share,
 )
 from taskhead.method.features import BN_MODES, has_batchnorm, last_blocks, set_mode
+from taskhead.method.probing import sgd
 
 
 def probe_through_backbone(
@@ -53,13 +54,7 @@ def probe_through_backbone(
     blocks = last_blocks(backbone, trained_blocks) if trained_blocks else []
     for block in blocks:
         set_mode(block.requires_grad_(True), "train")
-    optimiser = torch.optim.SGD(
-        nn.ModuleList([*blocks, head]).parameters(),
-        lr,
-        momentum=momentum,
-        weight_decay=weight_decay,
-        nesterov=momentum > 0,
-    )
+    optimiser = sgd(nn.ModuleList([*blocks, head]), lr, momentum, weight_decay)
     generator, merge = torch.Generator().manual_seed(seed), has_batchnorm(backbone)
     for epoch in range(taus[-1] + 1):
         if epoch in taus:

@@ -33,9 +33,10 @@ def judge(table: pd.DataFrame, *, accuracy: str = "test_accuracy") -> pd.DataFra
 
     One row per series, measure and reading (the whole grid, or probed heads alone) holds the claim,
     its effect with the half width of its 95 percent interval, p, p adjusted by Holm's method over
-    the series, the verdict and a note. The effect is a slope per unit of energy, or how far the
-    middle third of the levels stands above the higher outer one. Without a verdict are series of
-    fewer than ten seeds or with more than two levels dropped, and the second reading. `accuracy` is
+    the series, the verdict and the stops that were dropped (`note`). The effect is a slope per unit
+    of energy, or how far the middle third of the levels stands above the higher outer one. Without
+    a verdict are series of fewer than ten seeds or with more than two levels dropped, and the
+    second reading. `accuracy` is
     the column that the last claim is judged on; series without it are left out there.
     """
     rows = [
@@ -65,7 +66,7 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     )
     shown = whole.pivot(index="series", columns="column", values="cell")
     seeds = {name: runs["seed"].nunique() for name, runs in by_series(table).items()}
-    columns = [name for name in dict.fromkeys(whole["column"])]
+    columns = list(dict.fromkeys(whole["column"]))
     return shown.loc[list(dict.fromkeys(whole["series"])), columns].assign(seeds=pd.Series(seeds))
 
 
@@ -80,8 +81,7 @@ def _judge_series(runs: pd.DataFrame, accuracy: str) -> list[dict[str, Any]]:
         for reading in (WHOLE, PROBED):
             kept = [c for c in curve if reading == WHOLE or c != NO_PROBING]
             row = {"measure": measure, "claim": claim, "reading": reading, "seeds": seeds}
-            row |= {"dropped": len(dropped), "note": f"dropped: {', '.join(dropped)}"[:99]}
-            row["note"] = row["note"] if dropped else ""
+            row |= {"dropped": len(dropped), "note": ", ".join(dropped)}
             if claim in ("grows", "falls"):
                 row |= _slope(energy[kept], curve[kept], 1 if claim == "grows" else -1)
             elif reading == WHOLE:  # levels are probed heads in both readings

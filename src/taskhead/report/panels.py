@@ -32,8 +32,8 @@ def panels(
     """Draw a panel for each column in `labels`, with a curve for each of the named `lines`.
 
     More than three stand in two columns. The horizontal axis is the column `x`; energy itself is
-    always drawn against tau. Several lines have a legend with this `title`, in the panel that is
-    left over, else in the first.
+    drawn against the epochs of probing. Several lines have a legend with this `title`, in the panel
+    that is left over, else in the first.
     """
     n_columns = len(labels) if len(labels) <= 3 else 2
     figure, axes = grid(len(labels), n_columns, size)
