@@ -141,15 +141,31 @@ def write_tree(folder: Path, *, per_class: int, size: int = 32, seed: int = 0) -
     return folder
 
 
+def write_solar_cells(folder: Path) -> None:
+    """Write a package in the format of elpv-dataset; a cell's grey level is its probability."""
+    (folder / "elpv_dataset" / "data" / "images").mkdir(parents=True)
+    (folder / "elpv_dataset" / "__init__.py").touch()
+    lines = []
+    for number in range(28):
+        probability = (0.0, 1 / 3, 2 / 3, 1.0)[number % 4]
+        name = f"images/cell{number:04d}.png"
+        lines.append(f"{name}  {probability}  {'mono' if number % 3 else 'poly'}\n")
+        Image.new("L", (30, 30), round(255 * probability)).save(
+            folder / "elpv_dataset" / "data" / name
+        )
+    (folder / "elpv_dataset" / "data" / "labels.csv").write_text("".join(lines))
+
+
 def own_data(setting: str) -> dict[str, str]:
     """Return the options without which the open setting cannot run."""
     return {"data": str(data_root() / "stl10")} if setting == "imagefolder" else {}
 
 
 @pytest.fixture(scope="session")
-def mini_data(alone: None) -> Path:
+def mini_data(alone: None) -> Iterator[Path]:
     """Lay out small data sets and random checkpoints where the named settings look for theirs."""
     root = data_root()
+    write_solar_cells(root / "packages")
     for seed, name in enumerate(("cifar10", "cifar100", "stl10", "flowers102")):
         write_tree(root / name / "train", per_class=8, seed=seed)
         write_tree(root / name / "test", per_class=3, seed=seed + 100)
@@ -169,7 +185,9 @@ def mini_data(alone: None) -> Path:
         root / "weights" / "resnet20-12fca82f.th",
     )
     torch.save(squeezenet.state_dict(), root / "weights" / "squeezenet1_1-imagenet.pth")
-    return root
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(root / "packages")
+        yield root
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,10 @@ from taskhead.experiments.run import ProbingRun, part_of
 from taskhead.experiments.settings import Images, Setting
 from taskhead.method.features import extract_features, fingerprint
 from taskhead.method.head_preparation import HeadPreparation
-from taskhead.models.backbones import pretrained_backbone
+from taskhead.models.backbones import interpolation, pretrained_backbone
 from taskhead.tasks.datasets import dataset_task, digits_task, is_at_hand
 from taskhead.tasks.folders import folder_task
+from taskhead.tasks.solar_cells import solar_cells_task
 from taskhead.tasks.storage import data_root
 from taskhead.tasks.task import Draw, Task
 
@@ -68,7 +69,8 @@ def load(inputs: Inputs, run: ProbingRun) -> Prerequisites:
     Raises `ValueError` if the backbone does not take images of the run's size, or the task has too
     few.
     """
-    return _load(inputs, run.backbone, part_of(run, Draw))
+    draw = replace(part_of(run, Draw), interpolation=interpolation(run.backbone))
+    return _load(inputs, run.backbone, draw)
 
 
 @cache_last
@@ -116,4 +118,6 @@ def _draw(images: Images, draw: Draw, folder: Path | None = None) -> Task:
         return digits_task(draw, classes=range(images.classes[0], images.classes[-1] + 1))
     if images.source == "dataset":
         return dataset_task(str(images.name), draw)
+    if images.source == "solar_cells":
+        return solar_cells_task(draw)
     return folder_task(folder or data_root() / str(images.name), draw)

@@ -14,8 +14,8 @@ from taskhead.experiments.run import field_names, make_run, sort_key
 from taskhead.experiments.settings import PRESETS, Setting, load_setting, override
 from taskhead.experiments.studies import Study, load_study, settings_of, values_of
 from taskhead.method.checks import check_choice
+from taskhead.models.backbones import check_backbone
 from taskhead.models.checkpoints import weights_label
-from taskhead.models.torchvision import torchvision_names
 from taskhead.tasks.folders import check_domain, domain_names, folder_label
 
 
@@ -62,7 +62,8 @@ def make_plan(
     grid = override(values, given) | ({} if seeds is None else {"seed": list(seeds)})
     folder = None if folder is None else Path(folder)
     if described.images:
-        _check_backbones(described, _as_list(grid["backbone"]))
+        for name in _as_list(grid["backbone"]):
+            check_backbone(name, described.backbones, owner=f"setting {described.name}")
         _check_folder(described, folder)
         domains = described.images.domains
         if folder:
@@ -105,15 +106,6 @@ def _check_options(
     valid = [name for name in field_names(kind.run) if name not in own]
     for name in given:
         check_choice(f"option of {study.name}", name, valid)
-
-
-def _check_backbones(setting: Setting, names: list) -> None:
-    for name in names:
-        if name not in setting.backbones:  # torchvision takes more than a second to name its own
-            fitting = [known for known in setting.backbones if known != "torchvision"]
-            if "torchvision" in setting.backbones:
-                fitting += torchvision_names()
-            check_choice(f"backbone of setting {setting.name}", name, dict.fromkeys(fitting))
 
 
 def _check_folder(setting: Setting, folder: Path | None) -> None:

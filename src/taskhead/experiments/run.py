@@ -82,7 +82,8 @@ def make_run(kind: type, values: dict[str, Any]) -> Any:
 
 def part_of(run: Any, kind: Any) -> Any:
     """Return an object of this dataclass with the values that a run has in fields of its name."""
-    return kind(**{each.name: getattr(run, each.name) for each in fields(kind)})
+    own = {each.name: getattr(run, each.name) for each in fields(run)}
+    return kind(**{each.name: own[each.name] for each in fields(kind) if each.name in own})
 
 
 def field_names(kind: type) -> list[str]:

@@ -28,11 +28,12 @@ class Images(Strict):
     """Where the images of a setting come from.
 
     `source` "digits" takes the handwritten digits from the first to the last of `classes`;
-    "dataset" a data set of torchvision by `name`; "folder" the folder `name` below the data folder,
-    or one of the user's where `name` is null.
+    "dataset" a data set of torchvision by `name`; "solar_cells" the photographs of the extra
+    `solar-cells`; "folder" the folder `name` below the data folder, or one of the user's where
+    `name` is null.
     """
 
-    source: Literal["digits", "dataset", "folder"]
+    source: Literal["digits", "dataset", "solar_cells", "folder"]
     name: str | None = None
     classes: tuple[int, ...] = ()
     domains: tuple[str, ...] = ()
@@ -42,8 +43,8 @@ class Setting(Strict):
     """A setting as its YAML file says it.
 
     `source` are the images that the backbone was pretrained on, where they are at hand. `backbones`
-    are those that fit; "torchvision" stands for all of torchvision's. `values` are
-    those of a run's fields, in `presets` those of each preset. A list is a grid: every value of it
+    are those that fit; "torchvision" and "timm" stand for all of theirs. `values` are those of a
+    run's fields, in `presets` those of each preset. A list is a grid: every value of it
     is run. An entry of a preset that bears the name of a study holds values for that study alone.
     """
 

@@ -1,5 +1,6 @@
 """Pretrained feature extractors z = f(x; B), by name."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,7 +10,20 @@ from taskhead.method.checks import check_choice
 from taskhead.models.checkpoints import download, find_weights, load_checkpoint
 from taskhead.models.pretraining import RECIPES, load_or_pretrain
 from taskhead.models.resnets import CIFAR_DEPTHS, CifarResNet
-from taskhead.models.torchvision import Normalise, torchvision_backbone, torchvision_names
+from taskhead.models.timm import (
+    LITE0,
+    PREFIX,
+    check_timm_name,
+    efficientnet_lite0,
+    timm_backbone,
+    timm_interpolation,
+)
+from taskhead.models.torchvision import (
+    Normalise,
+    torchvision_backbone,
+    torchvision_interpolation,
+    torchvision_names,
+)
 from taskhead.tasks.storage import data_root
 
 # Normalisation under which the public CIFAR-10 checkpoints were trained.
@@ -22,6 +36,7 @@ _CIFAR_FILES = {
     56: "resnet56-4bfd9763.th",
 }
 _CIFAR_RESNETS = {f"resnet{depth}": depth for depth in CIFAR_DEPTHS}
+_OWN = (*RECIPES, *_CIFAR_RESNETS, LITE0)
 
 
 def pretrained_backbone(
@@ -34,7 +49,9 @@ def pretrained_backbone(
     name
         A CIFAR ResNet ("resnet20", "resnet32", "resnet44", "resnet56"), whose public checkpoint is
         downloaded; a backbone with a recipe here ("small_convnet", "resnet18-cifar", ...), which is
-        trained on its source task once and cached; or any torchvision classification model.
+        trained on its source task once and cached; "efficientnet_lite0", whose weights come with
+        the extra `imagenet`; any torchvision classification model; or any model of timm as
+        "timm:NAME".
     weights
         A local checkpoint file, or for a torchvision model the name of its weights; None takes the
         default ones.
@@ -47,14 +64,50 @@ def pretrained_backbone(
         If the name or the weights are unknown, cannot be downloaded, are damaged or do not fit; the
         message names the file.
     """
+    check_backbone(name)
     if name in RECIPES:
         backbone = load_or_pretrain(name, _local_file(name, weights), device)
     elif name in _CIFAR_RESNETS:
         backbone = cifar_resnet(_CIFAR_RESNETS[name], weights=_local_file(name, weights))
+    elif name == LITE0:
+        backbone = efficientnet_lite0(weights=_local_file(name, weights))
+    elif name.startswith(PREFIX):
+        backbone = timm_backbone(name.removeprefix(PREFIX), weights=_local_file(name, weights))
     else:
-        check_choice("backbone", name, [*RECIPES, *_CIFAR_RESNETS, *torchvision_names()])
         backbone = torchvision_backbone(name, weights=weights)
     return backbone.to(device).eval()
+
+
+def check_backbone(
+    name: str, fitting: Sequence[str] = (*_OWN, "torchvision", "timm"), *, owner: str = ""
+) -> None:
+    """Raise `ValueError` unless a backbone is among those fitting, and its library has it.
+
+    In `fitting` "torchvision" and "timm" stand for all models of theirs. `owner` serves in the
+    message.
+    """
+    valid = [known for known in fitting if known not in ("torchvision", "timm")]
+    if name in valid:
+        return
+    if "timm" in fitting:
+        if name.startswith(PREFIX):
+            return check_timm_name(name.removeprefix(PREFIX))
+        valid.append(f"{PREFIX}NAME")
+    if "torchvision" in fitting:  # it takes more than a second to name its models
+        valid += torchvision_names()
+    check_choice(f"backbone{owner and f' of {owner}'}", name, dict.fromkeys(valid))
+
+
+def interpolation(name: str) -> str:
+    """Return how images are resized for a backbone of this name: "bilinear", "bicubic", ...
+
+    It is that of its weights, and bilinear for networks that were trained on small images.
+    """
+    if name == LITE0:
+        return "bicubic"
+    if name.startswith(PREFIX):
+        return timm_interpolation(name.removeprefix(PREFIX))
+    return "bilinear" if name in _OWN else torchvision_interpolation(name)
 
 
 def cifar_resnet(depth: int, *, weights: Path | None = None) -> nn.Sequential:

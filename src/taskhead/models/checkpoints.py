@@ -16,12 +16,15 @@ from taskhead.tasks.storage import check_writable, data_root, file_sha256, one_p
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
-def load_checkpoint(network: nn.Module, path: Path, *, ignore: tuple[str, ...] = ()) -> None:
+def load_checkpoint(
+    network: nn.Module, path: Path, *, ignore: tuple[str, ...] = (), in_order: bool = False
+) -> None:
     """Load the parameters in the file at `path` into `network`, in place.
 
     The file holds a state dict saved by PyTorch, bare or under the key `state_dict`,
     `model_state_dict` or `model`; a prefix `module.` of all keys is removed. It is read with
-    `weights_only=True`. Keys that begin with one of `ignore` are left out, as a classifier's.
+    `weights_only=True`. Keys that begin with one of `ignore` are left out, as a classifier's. With
+    `in_order` names do not count: the parameters are those of the network, in its order.
 
     Raises `ValueError` if the file is missing, cut off or of another kind, a key is missing,
     surplus or of another shape, or a parameter is not finite; the message names it.
@@ -31,6 +34,8 @@ def load_checkpoint(network: nn.Module, path: Path, *, ignore: tuple[str, ...] =
     given = _read(path)
     for name in [name for name in given if name.startswith(ignore)]:
         del given[name]
+    if in_order:
+        given = _renamed(given, list(network.state_dict()), path)
     try:
         wrong = [name for name, value in given.items() if not bool(value.isfinite().all())]
         if not wrong:
@@ -81,6 +86,15 @@ def weights_label(weights: Path | str | None) -> str | None:
         return None if weights is None else str(weights)
     path = Path(weights)
     return f"{path.name}-{file_sha256(path)[:8]}"
+
+
+def _renamed(given: dict[str, Tensor], names: list[str], path: Path) -> dict[str, Tensor]:
+    if len(given) != len(names):
+        raise ValueError(
+            f"checkpoint {path} does not fit the network: it holds {len(given)} tensors in place "
+            f"of {len(names)}"
+        )
+    return dict(zip(names, given.values(), strict=True))
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -84,6 +84,13 @@ def torchvision_backbone(name: str, *, weights: Path | str | None = None) -> nn.
     return nn.Sequential(Normalise(preset.mean, preset.std), network, nn.Flatten())
 
 
+def torchvision_interpolation(name: str) -> str:
+    """Return how images are resized for the default weights of a model: "bilinear", "bicubic"."""
+    from torchvision import models
+
+    return models.get_model_weights(name)["DEFAULT"].transforms().interpolation.value
+
+
 def _download_model(name: str, weights: "WeightsEnum") -> nn.Module:
     from torchvision import models
 

@@ -42,11 +42,10 @@ def dataset_task(name: str, draw: Draw) -> Task:
 
     Raises `ValueError` if the data cannot be read or a class has too few images.
     """
-    size, per_class = draw.image_size, draw.train_per_class + draw.val_per_class
-    pool, names = load_dataset(
-        name, train=True, image_size=size, per_class=per_class, seed=stream(draw.seed, "images")
-    )
-    test, _ = load_dataset(name, train=False, image_size=size, per_class=draw.test_per_class)
+    how = {"image_size": draw.image_size, "interpolation": draw.interpolation}
+    per_class, seed = draw.train_per_class + draw.val_per_class, stream(draw.seed, "images")
+    pool, names = load_dataset(name, train=True, per_class=per_class, seed=seed, **how)
+    test, _ = load_dataset(name, train=False, per_class=draw.test_per_class, **how)
     return split(pool, draw, n_classes=len(names), names=names, test=test)
 
 
@@ -67,7 +66,13 @@ def load_digits(classes: range) -> LabelledImages:
 
 
 def load_dataset(
-    name: str, *, train: bool, image_size: int, per_class: int | None = None, seed: int = 0
+    name: str,
+    *,
+    train: bool,
+    image_size: int,
+    per_class: int | None = None,
+    seed: int = 0,
+    interpolation: str = "bilinear",
 ) -> tuple[LabelledImages, list[str]]:
     """Read one split of a data set by name.
 
@@ -82,10 +87,11 @@ def load_dataset(
     if folder.is_dir():
         parts = ("train", "test") if train else ("test", "train")
         own, _ = find_images(*(folder / part for part in parts))
-        return read_images(own, image_size=image_size, per_class=per_class, seed=seed), list(own)
+        how = {"image_size": image_size, "interpolation": interpolation}
+        return read_images(own, per_class=per_class, seed=seed, **how), list(own)
     dataset, labels = _read_or_download(name, train)
     chosen = draw_per_class(labels, per_class, seed)
-    images = to_tensor(list(chosen), lambda i: dataset[int(i)][0], image_size)
+    images = to_tensor(list(chosen), lambda i: dataset[int(i)][0], image_size, interpolation)
     classes = getattr(dataset, "classes", [str(label) for label in np.unique(labels)])
     return LabelledImages(images, torch.from_numpy(labels[chosen])), list(classes)
 

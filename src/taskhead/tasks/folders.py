@@ -33,20 +33,33 @@ def folder_task(folder: Path, draw: Draw) -> Task:
     tested = [test_folder] if test_folder else []
     tested += [_part(o, "test") or _part(o, "train") or o for o in others.values()]
     pool, *tests = find_images(train_folder, *tested)
-    if test_folder:
-        test = _read_test(tests.pop(0), draw)
-    else:
+    task = task_of_files(pool, draw, test=tests.pop(0) if test_folder else None)
+    ood = {name: _read_test(files, draw) for name, files in zip(others, tests, strict=True)}
+    return replace(task, ood=ood)
+
+
+def task_of_files(
+    pool: dict[str, list[Path]], draw: Draw, *, test: dict[str, list[Path]] | None = None
+) -> Task:
+    """Return a task from the image files of each class.
+
+    Without `test` files the test images are set aside, the same for every seed.
+
+    Raises `ValueError` if an image cannot be read, or a class has too few.
+    """
+    how = {"image_size": draw.image_size, "interpolation": draw.interpolation}
+    if test is None:
         for name, files in pool.items():
             check_enough(name, len(files), draw, own_test=False)
         parts = {name: set_aside(len(files), draw) for name, files in pool.items()}
         aside = {name: [pool[name][i] for i in part] for name, (part, _) in parts.items()}
         pool = {name: [pool[name][i] for i in sorted(rest)] for name, (_, rest) in parts.items()}
-        test = read_images(aside, image_size=draw.image_size)
+        tested = read_images(aside, **how)
+    else:
+        tested = _read_test(test, draw)
     asked, seed = draw.train_per_class + draw.val_per_class, stream(draw.seed, "images")
-    data = read_images(pool, image_size=draw.image_size, per_class=asked, seed=seed)
-    task = split(data, draw, n_classes=len(pool), names=list(pool), test=test)
-    ood = {name: _read_test(files, draw) for name, files in zip(others, tests, strict=True)}
-    return replace(task, ood=ood)
+    data = read_images(pool, per_class=asked, seed=seed, **how)
+    return split(data, draw, n_classes=len(pool), names=list(pool), test=tested)
 
 
 def domain_names(folder: Path) -> list[str]:
@@ -107,4 +120,9 @@ def _part(folder: Path, name: str) -> Path | None:
 
 
 def _read_test(files: dict[str, list[Path]], draw: Draw) -> LabelledImages:
-    return read_images(files, image_size=draw.image_size, per_class=draw.test_per_class)
+    return read_images(
+        files,
+        image_size=draw.image_size,
+        per_class=draw.test_per_class,
+        interpolation=draw.interpolation,
+    )

@@ -97,13 +97,18 @@ def _doubled(link: Path, image: Path | None = None) -> ValueError:
 
 
 def read_images(
-    files: dict[str, list[Path]], *, image_size: int, per_class: int | None = None, seed: int = 0
+    files: dict[str, list[Path]],
+    *,
+    image_size: int,
+    per_class: int | None = None,
+    seed: int = 0,
+    interpolation: str = "bilinear",
 ) -> LabelledImages:
     """Read the images of every class, numbered in this order, as uint8 (N, 3, S, S) on the CPU.
 
     Each image is converted to RGB, resized so that its shorter side is `image_size`, S in pixels
-    and at least 8 (bilinear, antialiased), and cropped to the centre square. At most `per_class`
-    images of each class are read, drawn from `seed`; None reads all.
+    and at least 8 (by `interpolation`, antialiased), and cropped to the centre square. At most
+    `per_class` images of each class are read, drawn from `seed`; None reads all.
 
     Raises `ValueError` if an image cannot be read (the file is named), or there is not enough
     memory.
@@ -111,7 +116,7 @@ def read_images(
     labels = np.repeat(np.arange(len(files)), [len(paths) for paths in files.values()])
     paths = [path for paths in files.values() for path in paths]
     chosen = draw_per_class(labels, per_class, seed)
-    images = to_tensor([paths[i] for i in chosen], _open, image_size)
+    images = to_tensor([paths[i] for i in chosen], _open, image_size, interpolation)
     return LabelledImages(images, torch.from_numpy(labels[chosen]))
 
 
@@ -152,17 +157,23 @@ def _open(path: Path) -> Image.Image:
         raise ValueError(f"image {path} cannot be read: {error}; repair or remove it") from None
 
 
-def to_tensor(sources: Sequence, read: Callable[..., Image.Image], image_size: int) -> torch.Tensor:
+def to_tensor(
+    sources: Sequence,
+    read: Callable[..., Image.Image],
+    image_size: int,
+    interpolation: str = "bilinear",
+) -> torch.Tensor:
     """Read images from their sources as uint8 (N, 3, S, S), resized and cropped to a square."""
-    from torchvision.transforms.functional import center_crop, resize
+    from torchvision.transforms.functional import InterpolationMode, center_crop, resize
 
     if image_size < 8:
         raise ValueError(f"image_size must be at least 8 pixels, got {image_size}")
     check_memory(len(sources), image_size)
+    mode = InterpolationMode(interpolation)
     images = torch.empty(len(sources), 3, image_size, image_size, dtype=torch.uint8)
     for row, source in zip(images, sources, strict=True):
         image = read(source).convert("RGB")
         if image.size != (image_size, image_size):
-            image = center_crop(resize(image, [image_size]), [image_size, image_size])
+            image = center_crop(resize(image, [image_size], mode), [image_size, image_size])
         row.copy_(torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1))
     return images

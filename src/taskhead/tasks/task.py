@@ -18,7 +18,8 @@ class Draw:
     `seed` draws `train_per_class` and `val_per_class` images of every class. The test images are
     the same for every seed. `test_per_class` limits them, and those of other domains; None takes
     all of a test split, and a third of each class where there is none. `domain` is the target
-    domain, None where there are none.
+    domain, None where there are none. `interpolation` is how images are resized: "bilinear",
+    "bicubic" or another mode of torchvision.
     """
 
     seed: int
@@ -27,6 +28,7 @@ class Draw:
     val_per_class: int
     test_per_class: int | None = None
     domain: str | None = None
+    interpolation: str = "bilinear"
 
 
 @dataclass(frozen=True)
