@@ -46,8 +46,7 @@ def finish(inputs: Inputs, unit: Unit) -> Finished:
     """
     (run,) = unit.runs
     start = load(inputs, run)
-    prepared = _prepare(inputs, trajectory(run), unit.preparations)
-    prepared = prepared[part_of(run, HeadPreparation)]
+    prepared = prepare(inputs, trajectory(run), unit.preparations)[part_of(run, HeadPreparation)]
     done = Finished(run, start, prepared, outcome=prepared.outcome, reason=prepared.reason)
     if prepared.outcome != "done":
         return done
@@ -77,9 +76,10 @@ def finish(inputs: Inputs, unit: Unit) -> Finished:
 
 
 @cache_last
-def _prepare(
+def prepare(
     inputs: Inputs, run: ProbingRun, preparations: tuple[HeadPreparation, ...]
 ) -> dict[HeadPreparation, Prepared]:
+    """Prepare heads along the trajectory of a run; those that were not reached say so."""
     start = load(inputs, run)
     try:
         prepared = prepare_heads(
