@@ -34,6 +34,7 @@ COMPUTED = {
     "toy-linear": ["toy_linear/toy", "lazy_limit/toy"],
     "energy-sweep": ["energy_sweep/digits"],
     "feature-geometry": ["feature_geometry/digits"],
+    "what-acts": ["crossed/digits", "recipe_map/digits"],
 }
 RECORDED = ["cifar-probing", "imagenet-probing"]
 RECORDED_TABLES = sorted(str(file) for file in Path("results").glob("*/*.*"))

@@ -75,6 +75,23 @@ def energy_against_epochs(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def energy_against_views(table: pd.DataFrame) -> Figure:
+    """Draw AIE against epochs of probing: a panel per setting, a line per views probed on."""
+    settings = list(table.groupby("setting", sort=False))
+    figure, axes = grid(len(settings), 2, (8, 3.8 * ((len(settings) + 1) // 2)))
+    for axis, (setting, rows) in zip(axes, settings, strict=True):
+        counts = list(rows.groupby("views"))
+        for color, (views, part) in zip(
+            sns.color_palette("viridis", len(counts)), counts, strict=True
+        ):
+            curve(axis, part, "probed_epochs", "aie", color=color, label=f"{views:g}")
+        axis.set_xscale("symlog", linthresh=1)
+        axis.set(title=setting, xlabel="epochs of head probing", ylabel=ENERGY["aie"])
+        axis.set_ylim(0, None)
+    axes[0].legend(title="views")
+    return figure
+
+
 def on_clean_images(before: pd.DataFrame, control: pd.DataFrame) -> Figure:
     """Draw what AIE on the images as they are hides, which is no axis elsewhere.
 

@@ -7,6 +7,7 @@ from taskhead.experiments.run import field_names
 from taskhead.experiments.settings import Setting
 from taskhead.report import claims
 from taskhead.report.choices import chosen_stop
+from taskhead.report.effects import powers
 from taskhead.report.series import by_series, done, interval, name_value, stops
 
 NAMES = {
@@ -52,6 +53,24 @@ def small_range(table: pd.DataFrame) -> str:
         f"Its energies span {span:.3f} only, too little to see a trend: the head was probed for "
         f"{longest['probed_epochs']:.0f} epochs at most, at the rate {longest['probed_lr']:.3g}. "
         "Probe for longer or at a higher rate, or down to lower energies."
+    )
+
+
+def what_acts(table: pd.DataFrame) -> str:
+    """Say how the distance follows energy, head norm and rate in a `crossed` table."""
+    found = powers(table)
+    energy, norm = (found.loc[name] for name in ("energy", "head norm"))
+    apart = abs(energy["power"] - norm["power"]) > energy["half width"] + norm["half width"]
+    powered, explained = (
+        [f"{each['power']:.2f} ± {each['half width']:.2f}" for each in (energy, norm)],
+        [f"{100 * each['variance explained']:.0f} percent" for each in (energy, norm)],
+    )
+    return (
+        f"In {table['setting'].iloc[0]} the distance goes with the energy to the power "
+        f"{powered[0]}, and with the norm of the head to the power {powered[1]}, at the same rate. "
+        f"The intervals {'do not ' if apart else ''}overlap, so equal powers, the product of both, "
+        f"{'do not fit' if apart else 'would fit'}. Energy alone explains {explained[0]} of the "
+        f"variance, the norm alone {explained[1]}."
     )
 
 
