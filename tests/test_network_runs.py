@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from conftest import write_tree
 from problems import SESSION
@@ -50,6 +51,21 @@ def test_row_holds_what_the_features_are_worth_and_how_the_last_epoch_does(tmp_p
         axis=None
     )
     assert (rows["relative_euclidean"] < rows["euclidean"] / rows["z0_norm"] * 1.5).all()
+
+
+def test_probing_alone_gives_the_heads_of_the_sweep(smoke_results: Path):
+    """At tau = 0 no view has been probed on, so their number cannot matter."""
+    views, sweep = (
+        pd.read_csv(table.table_path(smoke_results, study, "imagenet-to-cifar10"))
+        for study in ("views", "energy_sweep")
+    )
+    start = views[views["tau"] == 0]
+    known = sweep[sweep["tau"] == 0].iloc[0]
+    for name in ("aie", "aie_clean", "last_layer_norm", "probe_val_accuracy"):
+        assert start[name].tolist() == pytest.approx([known[name]] * 2, rel=1e-6)
+    features = 512 * 4 * known["train_per_class"] * 3  # bytes of one view of three classes
+    assert start["views_mb"].tolist() == [11 * features / 2**20, 12 * features / 2**20]
+    assert "test_accuracy" not in views
 
 
 def test_source_task_is_not_asked_for_where_it_is_not_at_hand(monkeypatch, tmp_path: Path):
