@@ -20,13 +20,14 @@ from taskhead.report.series import NO_PROBING, stops
 
 SEARCHED = ["digits", "cifar10-to-cifar100", "imagenet-to-cifar10"]
 SWEEPS = [*SEARCHED, "imagenet-to-pacs"]
+LENGTHS = ["digits", "imagenet-to-cifar10"]
 COMPLETE = [
     ("toy_linear", "toy"),
     ("lazy_limit", "toy"),
     ("feature_geometry", "digits"),
     ("batchnorm_drift", "cifar10-to-cifar100"),
     ("clean_probing", "imagenet-to-cifar10"),
-    ("length_search", "digits"),
+    *(("length_search", setting) for setting in LENGTHS),
     *(("rate_search", setting) for setting in SEARCHED),
     *(("energy_sweep", setting) for setting in SWEEPS),
 ]
@@ -59,8 +60,9 @@ def test_rate_in_use_is_the_one_the_search_chose_on_other_seeds(setting: str):
     assert not set(search["seed"]) & set(sweep["seed"])
 
 
-def test_length_of_digits_is_the_one_the_search_chose_on_other_seeds():
-    search, sweep = table("length_search", "digits"), table("energy_sweep", "digits")
+@pytest.mark.parametrize("setting", LENGTHS)
+def test_length_in_use_is_the_one_the_search_chose_on_other_seeds(setting: str):
+    search, sweep = table("length_search", setting), table("energy_sweep", setting)
     choice = smallest_sufficient(search, "ft_epochs")
     assert choice.index[choice["chosen"]].tolist() == sweep["ft_epochs"].unique().tolist()
     assert not set(search["seed"]) & set(sweep["seed"])
