@@ -104,6 +104,7 @@ def measure_first_step(done: Finished) -> Row:
         augment=as_augmentation(run.augment),
         bn_mode=run.bn_mode,
         batch_size=run.batch_size,
+        trainable=run.trainable,
         seed=run.seed,
     )
     before, after = (

@@ -61,8 +61,12 @@ def finish(inputs: Inputs, unit: Unit) -> Finished:
             lr=run.ft_lr,
             head_lr=run.ft_head_lr,
             bn_mode=run.bn_mode,
+            optimiser=run.optimiser,
             weight_decay=run.weight_decay,
+            warmup=run.warmup,
+            decay=run.decay,
             batch_size=run.batch_size,
+            trainable=run.trainable,
             augment=run.augment,
             seed=run.seed,
         )

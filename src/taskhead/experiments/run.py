@@ -3,11 +3,13 @@
 from dataclasses import asdict, fields
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from taskhead.experiments.settings import in_one_line
+from taskhead.method.optimisers import Decay, OptimiserName
 from taskhead.method.probing import Stop
+from taskhead.method.trainable import parse_trainable
 
 STRICT = ConfigDict(strict=True, extra="forbid")
 Count = Annotated[int, Field(ge=1)]
@@ -55,17 +57,27 @@ class ProbingRun:
         Stop(self.tau, self.energy)
 
 
+def _as_trainable(name: str) -> str:
+    parse_trainable(name)
+    return name
+
+
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class Run(ProbingRun):
     """A head that is probed, then finetuned with its backbone.
 
-    `ft_head_lr` is the head's rate where it is not the backbone's.
+    `ft_head_lr` is the head's rate where it is not the backbone's; what follows is the recipe of
+    `finetune`.
     """
 
     ft_lr: Rate
     ft_head_lr: Rate | None = None
     ft_epochs: Count
     weight_decay: Scale
+    optimiser: OptimiserName = "sgd"
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    decay: Decay = "cosine"
+    trainable: Annotated[Name, AfterValidator(_as_trainable)] = "all"
 
 
 def make_run(kind: type, values: dict[str, Any]) -> Any:

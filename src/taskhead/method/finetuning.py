@@ -19,6 +19,7 @@ from taskhead.method.checks import (
     check_positive,
     check_samples,
     check_seed,
+    check_share,
     check_trainable,
     check_training_set,
     check_whole,
@@ -26,7 +27,16 @@ from taskhead.method.checks import (
 from taskhead.method.evaluation import evaluate
 from taskhead.method.features import BN_MODES, BnMode, extract_features, has_batchnorm, set_mode
 from taskhead.method.heads import check_head, last_layer
+from taskhead.method.optimisers import (
+    DECAYS,
+    OPTIMISERS,
+    Decay,
+    OptimiserName,
+    make_optimiser,
+    make_schedule,
+)
 from taskhead.method.seeds import stream
+from taskhead.method.trainable import parse_trainable, release, restrict
 
 
 @dataclass(frozen=True)
@@ -69,15 +79,19 @@ def finetune(
     lr: float,
     head_lr: float | None = None,
     bn_mode: BnMode = "eval",
+    optimiser: OptimiserName = "sgd",
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
+    warmup: float = 0.0,
+    decay: Decay = "cosine",
     batch_size: int = 128,
+    trainable: str = "all",
     augment: str | Augment | None = None,
     seed: int = 0,
 ) -> FinetuneResult:
     """Finetune copies of backbone and head on the training split.
 
-    SGD with Nesterov momentum; both rates follow one cosine to zero over all steps.
+    By default SGD with Nesterov momentum, whose rates follow one cosine to zero over all steps.
 
     Parameters
     ----------
@@ -98,8 +112,16 @@ def finetune(
         "eval" keeps the running statistics of all BatchNorm layers as they come (their scale and
         shift still train), "train" normalises by the batch and updates the statistics. A last
         batch of a single image is then merged with the one before it.
+    optimiser
+        "sgd" with Nesterov momentum, or "adamw", which takes no momentum.
     momentum, weight_decay, batch_size
         Of the optimiser.
+    warmup, decay
+        The share of all steps, in [0, 1), over which the rates rise, and whether they then fall to
+        zero as a "cosine" or "linear".
+    trainable
+        What is trained of the backbone: "all", "bias", its last K blocks ("last-K"), or adapters of
+        rank R ("lora-R"), which are merged into its weights in the end; see `restrict`.
     augment
         Called on every batch of training images: the name "crop-flip", or a callable such as
         `augmentation.CropAndFlip()`; None trains on the images as they are.
@@ -115,6 +137,10 @@ def finetune(
         If the loss becomes NaN or infinite; the message names epoch and rates.
     """
     check_choice("bn_mode", bn_mode, BN_MODES)
+    check_choice("optimiser", optimiser, OPTIMISERS)
+    check_choice("decay", decay, DECAYS)
+    check_share("warmup", warmup)
+    parse_trainable(trainable)
     augmented = as_augmentation(augment)
     check_whole("epochs", epochs, least=1)
     check_optimiser(momentum, weight_decay, batch_size)
@@ -132,23 +158,18 @@ def finetune(
     check_training_set(train.images, train.labels, n_classes)
     check_samples(val.images, val.labels, n_classes)
 
-    parts = OrderedDict(backbone=copy.deepcopy(backbone), head=copy.deepcopy(head))
-    network = nn.Sequential(parts).to(device)
+    adapted = restrict(copy.deepcopy(backbone), trainable, seed=stream(seed, "adapters"))
+    network = nn.Sequential(OrderedDict(backbone=adapted, head=copy.deepcopy(head))).to(device)
     check_head(network[1], extract_features(network[0], train.images[:2]))
-    optimiser = torch.optim.SGD(
-        [
-            {"params": network[0].parameters(), "lr": lr},
-            {"params": network[1].parameters(), "lr": head_lr},
-        ],
-        momentum=momentum,
-        weight_decay=weight_decay,
-        nesterov=momentum > 0,
-        fused=True,
-    )
+    groups = [
+        {"params": [each for each in part.parameters() if each.requires_grad], "lr": rate}
+        for part, rate in zip(network, (lr, head_lr), strict=True)
+    ]
+    stepping = make_optimiser(optimiser, groups, momentum=momentum, weight_decay=weight_decay)
     merge = bn_mode == "train"
     order = torch.Generator().manual_seed(stream(seed, "finetuning"))
     n_steps = epochs * max(1, math.ceil((len(train) - merge) / batch_size))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, n_steps)
+    schedule = make_schedule(stepping, n_steps, decay=decay, warmup=warmup)
 
     history: list[Epoch] = []
     best_rank, best_epoch, best_state = (-math.inf, -math.inf), 0, {}
@@ -161,9 +182,9 @@ def finetune(
             if augmented:
                 images = augmented(images, order)
             loss = cross_entropy(network(images), train.labels[batch])
-            optimiser.zero_grad()
+            stepping.zero_grad()
             loss.backward()
-            optimiser.step()
+            stepping.step()
             schedule.step()
             total += loss.detach() * len(batch)
         train_loss = float(total) / len(train)
@@ -181,4 +202,7 @@ def finetune(
             best_state = {name: each.clone() for name, each in network.state_dict().items()}
     best = copy.deepcopy(network).eval()
     best.load_state_dict(best_state)
+    if trainable != "all":
+        for each in (network, best):
+            each.backbone = release(each[0])
     return FinetuneResult(network.eval(), best, best_epoch, tuple(history), best_rank[0])

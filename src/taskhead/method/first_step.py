@@ -9,6 +9,8 @@ from torch.nn.functional import cross_entropy
 from taskhead.method.augmentation import Augment
 from taskhead.method.batches import LabelledImages, shuffled_batches
 from taskhead.method.features import set_mode
+from taskhead.method.seeds import stream
+from taskhead.method.trainable import release, restrict
 
 
 def first_step(
@@ -20,14 +22,17 @@ def first_step(
     augment: Augment | None = None,
     bn_mode: str = "eval",
     batch_size: int = 128,
+    trainable: str = "all",
     seed: int = 0,
 ) -> nn.Module:
     """Return a copy of the backbone after one step of gradient descent on all training images.
 
     The loss is the mean cross-entropy over one view of each image. `batch_size` bounds the memory,
-    and is that of BatchNorm in `bn_mode` "train". Backbone and head are not changed.
+    and is that of BatchNorm in `bn_mode` "train"; `trainable` is that of `finetune`. Backbone and
+    head are not changed.
     """
-    backbone, head = copy.deepcopy(backbone), copy.deepcopy(head)
+    backbone = restrict(copy.deepcopy(backbone), trainable, seed=stream(seed, "adapters"))
+    head = copy.deepcopy(head)
     for part in (backbone, head):
         set_mode(part, bn_mode)
     generator = torch.Generator().manual_seed(seed)
@@ -37,5 +42,5 @@ def first_step(
         logits = head(backbone(augment(images, generator) if augment else images))
         loss = cross_entropy(logits, train.labels[batch], reduction="sum") / len(train)
         loss.backward()
-    torch.optim.SGD(backbone.parameters(), lr).step()
-    return backbone
+    torch.optim.SGD([each for each in backbone.parameters() if each.requires_grad], lr).step()
+    return release(backbone)

@@ -2,7 +2,17 @@
 
 import numpy as np
 
-PURPOSES = ("images", "split", "head", "blocks", "probing", "views", "energy", "finetuning")
+PURPOSES = (
+    "images",
+    "split",
+    "head",
+    "blocks",
+    "probing",
+    "views",
+    "energy",
+    "finetuning",
+    "adapters",
+)
 
 
 def stream(seed: int, purpose: str) -> int:
