@@ -34,7 +34,7 @@ $(INSTALLED): pyproject.toml requirements.lock
 
 # Newest versions that pyproject.toml admits; torch itself pins what it needs on Linux only.
 lock: $(INSTALLED)
-	$(PY) -m pip install --upgrade --upgrade-strategy eager -e '.[imagenet,notebooks,book,test]'
+	$(PY) -m pip install --upgrade --upgrade-strategy eager -e '.[imagenet,text,lora,notebooks,book,test]'
 	$(PY) -m pip freeze --all --exclude-editable --exclude pip --exclude wheel \
 	    | grep -Ev '^($(LINUX_ONLY))' > requirements.lock
 

@@ -32,7 +32,7 @@ def recipe(run: Run, backbone: nn.Module) -> Recipe:
         batch_size=run.batch_size,
         weight_decay=run.weight_decay,
         augment=run.augment is not None,
-        workers=cpu_count() if run.image_size > TINY else 0,
+        workers=cpu_count() if (run.image_size or 0) > TINY else 0,
     )
 
 

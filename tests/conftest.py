@@ -28,7 +28,7 @@ REAL_DATA = Path(os.environ.get("TASKHEAD_DATA", "/nowhere"))
 SMOKE_GRIDS = [
     (study, setting) for study in STUDY_NAMES for setting in settings_of(load_study(study))
 ]
-PACS_DOMAINS = load_setting("imagenet-to-pacs").images.domains
+PACS_DOMAINS = load_setting("imagenet-to-pacs").data.domains
 CLASS_COLOURS = {"cat": (200, 60, 60), "dog": (60, 200, 60), "elk": (60, 60, 200)}
 
 
@@ -156,9 +156,24 @@ def write_solar_cells(folder: Path) -> None:
     (folder / "elpv_dataset" / "data" / "labels.csv").write_text("".join(lines))
 
 
+def write_texts(folder: Path) -> None:
+    """Write texts in the format of TREC, with a test split, and of Subj, without."""
+    folder.mkdir()
+    animals = ("cat", "dog", "elk")
+    lines = [
+        f'"How many, {name} number {n} ?",{name},{"test" if n % 3 else "train"}'
+        for name in animals
+        for n in range(12)
+    ]
+    (folder / "trec.csv").write_text("\n".join(["text,label,split", *lines]) + "\n")
+    lines = [f"an {kind} plot of {n} words .,{kind}" for kind in ("odd", "even") for n in range(12)]
+    (folder / "subj.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+
+
 def own_data(setting: str) -> dict[str, str]:
-    """Return the options without which the open setting cannot run."""
-    return {"data": str(data_root() / "stl10")} if setting == "imagefolder" else {}
+    """Return the options without which the open settings cannot run."""
+    own = {"imagefolder": "stl10", "textfile": "text/subj.csv"}
+    return {"data": str(data_root() / own[setting])} if setting in own else {}
 
 
 @pytest.fixture(scope="session")
@@ -169,6 +184,7 @@ def mini_data(alone: None) -> Iterator[Path]:
     for seed, name in enumerate(("cifar10", "cifar100", "stl10", "flowers102")):
         write_tree(root / name / "train", per_class=8, seed=seed)
         write_tree(root / name / "test", per_class=3, seed=seed + 100)
+    write_texts(root / "text")
     for seed, domain in enumerate(PACS_DOMAINS):
         write_tree(root / "pacs" / domain, per_class=7, seed=seed + 200)
     with torch.random.fork_rng(devices=[]):

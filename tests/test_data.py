@@ -87,8 +87,8 @@ def test_split_leaves_the_random_state_alone():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"train_per_class": 5}, r"class 0 .* 8 images.* train_per_class=5 .*test"),
-        ({"n_classes": 4}, r"class 3 .* 0 images"),
+        ({"train_per_class": 5}, r"class 0 .* 8 samples.* train_per_class=5 .*test"),
+        ({"n_classes": 4}, r"class 3 .* 0 samples"),
         ({"n_classes": 2}, "from 0 to 2"),
         ({"val_per_class": 0}, "2, 0"),
         ({"test_per_class": 0}, "2, 3 and 0"),

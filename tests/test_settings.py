@@ -17,7 +17,7 @@ from taskhead.method.features import extract_features
 from taskhead.models.backbones import pretrained_backbone
 from taskhead.tasks.task import Draw, Task
 
-IMAGES = [name for name in SETTING_NAMES if load_setting(name).images]
+IMAGES = [name for name in SETTING_NAMES if load_setting(name).data]
 
 
 def plan(study: str, setting: str, preset: str = "smoke", **options):
@@ -38,8 +38,8 @@ def test_every_setting_says_what_it_is_and_what_it_needs(name: str):
     setting = load_setting(name)
     assert setting.name == name
     assert setting.description
-    assert any(word in setting.needs for word in ("no download", "downloaded", "--data"))
-    assert not setting.images or setting.rates
+    assert any(word in setting.needs for word in ("no download", "downloaded", "by hand", "--data"))
+    assert not setting.data or setting.rates
 
 
 @pytest.mark.parametrize("name", STUDY_NAMES)
@@ -69,7 +69,7 @@ def test_a_grid_has_a_run_for_every_combination():
 
 def test_sweep_and_searches_use_different_seeds():
     for name in IMAGES:
-        if name == "imagefolder":
+        if load_setting(name).data.is_given:
             continue
         sweep, *searches = (
             {run.seed for run in plan(study, name, "laptop").runs}

@@ -228,12 +228,12 @@ def test_class_with_too_few_images_is_named(request, source: str, dogs: str):
     folder: Path = request.getfixturevalue(source)
     for image in sorted((folder / dogs).iterdir())[3:]:
         image.unlink()
-    with pytest.raises(ValueError, match="class dog has 3 images; train_per_class=2 and val_"):
+    with pytest.raises(ValueError, match="class dog has 3 samples; train_per_class=2 and val_"):
         folder_task(folder, DRAW)
 
 
 def test_class_with_too_few_images_in_a_data_set_is_named(mini_data: Path):
-    with pytest.raises(ValueError, match="class cat has 8 images; train_per_class=9 and val_"):
+    with pytest.raises(ValueError, match="class cat has 8 samples; train_per_class=9 and val_"):
         dataset_task("cifar100", draw(train_per_class=9))
 
 

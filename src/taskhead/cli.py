@@ -12,7 +12,10 @@ from taskhead.experiments.studies import STUDY_NAMES, load_study, settings_of
 
 NOTHING_DONE = 3
 _OPTIONS = {
-    "data": (str, "folder of images, for the setting imagefolder"),
+    "data": (
+        str,
+        "folder of images or CSV file of texts, for the settings imagefolder and textfile",
+    ),
     "domain": (str, "the one target domain, in place of the preset's"),
     "backbone": (str, "in place of the preset's"),
     "weights": (str, "a checkpoint file, or the name of torchvision weights"),

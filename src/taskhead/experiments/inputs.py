@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from taskhead.experiments.cache import cache_last
 from taskhead.experiments.run import ProbingRun, part_of
-from taskhead.experiments.settings import Images, Setting
+from taskhead.experiments.settings import Data, Setting
 from taskhead.method.features import extract_features, fingerprint
 from taskhead.method.head_preparation import HeadPreparation
 from taskhead.models.backbones import interpolation, pretrained_backbone
@@ -20,6 +20,7 @@ from taskhead.tasks.folders import folder_task
 from taskhead.tasks.solar_cells import solar_cells_task
 from taskhead.tasks.storage import data_root
 from taskhead.tasks.task import Draw, Task
+from taskhead.tasks.texts import text_task
 
 Row = dict[str, Any]
 Found = list[tuple[Any, list[Row]]]  # runs with their rows: as a rule one each
@@ -97,9 +98,9 @@ def load_task(setting: Setting, draw: Draw, folder: Path | None = None) -> Task:
 
     Raises `ValueError` if the setting has no images, they cannot be read, or a class has too few.
     """
-    if setting.images is None:
+    if setting.data is None:
         raise ValueError(f"setting {setting.name} has no images")
-    return _draw(setting.images, draw, folder)
+    return _draw(setting.data, draw, folder)
 
 
 def load_source(setting: Setting, draw: Draw) -> Task | None:
@@ -113,11 +114,15 @@ def load_source(setting: Setting, draw: Draw) -> Task | None:
     return _draw(source, replace(draw, domain=None))
 
 
-def _draw(images: Images, draw: Draw, folder: Path | None = None) -> Task:
-    if images.source == "digits":
-        return digits_task(draw, classes=range(images.classes[0], images.classes[-1] + 1))
-    if images.source == "dataset":
-        return dataset_task(str(images.name), draw)
-    if images.source == "solar_cells":
-        return solar_cells_task(draw)
-    return folder_task(folder or data_root() / str(images.name), draw)
+def _draw(data: Data, draw: Draw, folder: Path | None = None) -> Task:
+    match data.source:
+        case "digits":
+            return digits_task(draw, classes=range(data.classes[0], data.classes[-1] + 1))
+        case "dataset":
+            return dataset_task(str(data.name), draw)
+        case "solar_cells":
+            return solar_cells_task(draw)
+        case "folder":
+            return folder_task(folder or data_root() / str(data.name), draw)
+        case "texts":
+            return text_task(folder or data_root() / "text" / f"{data.name}.csv", draw)

@@ -17,6 +17,7 @@ from taskhead.method.checks import check_choice
 from taskhead.models.backbones import check_backbone
 from taskhead.models.checkpoints import weights_label
 from taskhead.tasks.folders import check_domain, domain_names, folder_label
+from taskhead.tasks.texts import text_label
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ def make_plan(
     """Return all runs of a study in a setting at a preset.
 
     `seeds` stand in place of the preset's, and `options`, values of a run's fields, in place of the
-    setting's; one that is None counts as not given. `data` is the folder of the setting
-    `imagefolder`, `weights` a checkpoint file or the name of weights.
+    setting's; one that is None counts as not given. `data` is the folder or file of a setting
+    that has none of its own, `weights` a checkpoint file or the name of weights.
 
     Raises `ValueError` if a name, a seed or an option is unknown, out of range or does not fit the
     others.
@@ -61,13 +62,15 @@ def make_plan(
     folder, weights = given.pop("data", None), given.pop("weights", None)
     grid = override(values, given) | ({} if seeds is None else {"seed": list(seeds)})
     folder = None if folder is None else Path(folder)
-    if described.images:
+    if described.data:
         for name in _as_list(grid["backbone"]):
             check_backbone(name, described.backbones, owner=f"setting {described.name}")
         _check_folder(described, folder)
-        domains = described.images.domains
+        domains = described.data.domains
         if folder:
-            grid["data"], domains = folder_label(folder), domain_names(folder)
+            texts = described.data.source == "texts"
+            grid["data"] = text_label(folder) if texts else folder_label(folder)
+            domains = () if texts else domain_names(folder)
         grid["weights"] = weights_label(weights)
         grid.setdefault("domain", None)
         owner = f"folder {folder}" if folder else f"setting {setting}"
@@ -109,15 +112,14 @@ def _check_options(
 
 
 def _check_folder(setting: Setting, folder: Path | None) -> None:
-    """Raise `ValueError` unless a folder is given just where the setting has no images its own."""
-    images = setting.images
-    asks = images is not None and images.source == "folder" and images.name is None
+    """Raise `ValueError` unless data are given just where the setting has none of its own."""
+    asks = setting.data is not None and setting.data.is_given
     if asks and folder is None:
-        raise ValueError(f"setting {setting.name} needs a folder of images; give data")
+        raise ValueError(f"setting {setting.name} needs {setting.needs}; give data")
     if folder is not None and not asks:
         raise ValueError(
-            f"setting {setting.name} has its own data; a folder, here {str(folder)!r}, is for "
-            "the setting imagefolder"
+            f"setting {setting.name} has its own data; data, here {str(folder)!r}, are for the "
+            "settings imagefolder and textfile"
         )
 
 

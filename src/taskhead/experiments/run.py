@@ -25,8 +25,9 @@ class ProbingRun:
 
     `weights` and `data` are labels without a path, None where the setting knows its own. Images are
     counted for each class; a `test_per_class` of None takes all. `domain` is the target domain,
-    None where there are none. `augment` is the name of an augmentation, `views` are those to probe
-    on, 0 for the images as they are; `eps` to `energy` are those of `HeadPreparation`.
+    None where there are none, as `image_size` is for texts. `augment` is the name of an
+    augmentation, `views` are those to probe on, 0 for the images as they are; `eps` to `energy` are
+    those of `HeadPreparation`.
     """
 
     setting: Name
@@ -34,7 +35,7 @@ class ProbingRun:
     backbone: Name
     weights: Name | None = None
     data: Name | None = None
-    image_size: Annotated[int, Field(ge=8)]
+    image_size: Annotated[int, Field(ge=8)] | None = None
     train_per_class: Count
     val_per_class: Count
     test_per_class: Count | None = None

@@ -24,35 +24,40 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Images(Strict):
-    """Where the images of a setting come from.
+class Data(Strict):
+    """Where the samples of a setting come from.
 
     `source` "digits" takes the handwritten digits from the first to the last of `classes`;
     "dataset" a data set of torchvision by `name`; "solar_cells" the photographs of the extra
-    `solar-cells`; "folder" the folder `name` below the data folder, or one of the user's where
-    `name` is null.
+    `solar-cells`; "folder" the folder `name` below the data folder, and "texts" the file
+    `text/NAME.csv` there, or one of the user's where `name` is null.
     """
 
-    source: Literal["digits", "dataset", "solar_cells", "folder"]
+    source: Literal["digits", "dataset", "solar_cells", "folder", "texts"]
     name: str | None = None
     classes: tuple[int, ...] = ()
     domains: tuple[str, ...] = ()
+
+    @property
+    def is_given(self) -> bool:
+        """Say whether the user gives the data."""
+        return self.source in ("folder", "texts") and self.name is None
 
 
 class Setting(Strict):
     """A setting as its YAML file says it.
 
     `source` are the images that the backbone was pretrained on, where they are at hand. `backbones`
-    are those that fit; "torchvision" and "timm" stand for all of theirs. `values` are those of a
-    run's fields, in `presets` those of each preset. A list is a grid: every value of it
-    is run. An entry of a preset that bears the name of a study holds values for that study alone.
+    are those that fit; "torchvision", "timm" and "hf" stand for all of theirs. `values` are those
+    of a run's fields, in `presets` those of each preset. A list is a grid: every value of it is
+    run. An entry of a preset that bears the name of a study holds values for that study alone.
     """
 
     name: str
     description: str
     needs: str
-    images: Images | None = None
-    source: Images | None = None
+    data: Data | None = None
+    source: Data | None = None
     backbones: tuple[str, ...] = ()
     rates: str | None = None
     values: dict[str, Any] = {}

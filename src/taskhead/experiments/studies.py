@@ -60,4 +60,4 @@ def values_of(study: Study, setting: Setting, preset: str) -> dict[str, Any]:
 
 def settings_of(study: Study) -> tuple[str, ...]:
     """Return the names of the settings in which a study can be run."""
-    return study.settings or tuple(n for n in SETTING_NAMES if load_setting(n).images)
+    return study.settings or tuple(n for n in SETTING_NAMES if load_setting(n).data)

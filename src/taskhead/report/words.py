@@ -32,11 +32,11 @@ def describe(table: pd.DataFrame, setting: Setting) -> str:
     first, domains = table.iloc[0], table["domain"].dropna().unique()
     own = [f"{name} {first[name]}" for name in ("data", "weights") if pd.notna(first[name])]
     given = f" Given: {', '.join(own)}." if own else ""
+    size = f"images of {first['image_size']} pixels, " if pd.notna(first["image_size"]) else ""
     target = f" Target: {' and '.join(domains)}, one at a time." if len(domains) else ""
     return (
         f"**Setting {setting.name}:** {setting.description}.{target} Backbone {first['backbone']}, "
-        f"images of {first['image_size']} pixels, {first['train_per_class']} training images of "
-        f"each class.{given} Probing rate {first['hp_lr']}, finetuning rate {first['ft_lr']:g} "
+        f"{size}{first['train_per_class']} training samples of each class.{given} Probing rate {first['hp_lr']}, finetuning rate {first['ft_lr']:g} "
         f"({_reason(first, setting)}), {first['ft_epochs']} epochs of finetuning. "
         f"{left_out(table) or f'All {len(table)} runs are done'}. {small_range(table)}".strip()
     )
@@ -60,7 +60,8 @@ def what_acts(table: pd.DataFrame) -> str:
     """Say how the distance follows energy, head norm and rate in a `crossed` table."""
     found = powers(table)
     energy, norm = (found.loc[name] for name in ("energy", "head norm"))
-    apart = abs(energy["power"] - norm["power"]) > energy["half width"] + norm["half width"]
+    halves = energy["half width"] + norm["half width"]
+    apart = bool(abs(energy["power"] - norm["power"]) > halves)
     powered, explained = (
         [f"{each['power']:.2f} ± {each['half width']:.2f}" for each in (energy, norm)],
         [f"{100 * each['variance explained']:.0f} percent" for each in (energy, norm)],

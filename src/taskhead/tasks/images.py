@@ -99,7 +99,7 @@ def _doubled(link: Path, image: Path | None = None) -> ValueError:
 def read_images(
     files: dict[str, list[Path]],
     *,
-    image_size: int,
+    image_size: int | None,
     per_class: int | None = None,
     seed: int = 0,
     interpolation: str = "bilinear",
@@ -160,13 +160,13 @@ def _open(path: Path) -> Image.Image:
 def to_tensor(
     sources: Sequence,
     read: Callable[..., Image.Image],
-    image_size: int,
+    image_size: int | None,
     interpolation: str = "bilinear",
 ) -> torch.Tensor:
     """Read images from their sources as uint8 (N, 3, S, S), resized and cropped to a square."""
     from torchvision.transforms.functional import InterpolationMode, center_crop, resize
 
-    if image_size < 8:
+    if image_size is None or image_size < 8:
         raise ValueError(f"image_size must be at least 8 pixels, got {image_size}")
     check_memory(len(sources), image_size)
     mode = InterpolationMode(interpolation)

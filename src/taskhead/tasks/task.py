@@ -23,7 +23,7 @@ class Draw:
     """
 
     seed: int
-    image_size: int
+    image_size: int | None
     train_per_class: int
     val_per_class: int
     test_per_class: int | None = None
@@ -99,7 +99,7 @@ def check_enough(name: str, n: int, draw: Draw, *, own_test: bool) -> None:
     asked = draw.train_per_class + draw.val_per_class
     if n < asked + (not own_test):
         raise ValueError(
-            f"class {name} has {n} images; train_per_class={draw.train_per_class} and "
+            f"class {name} has {n} samples; train_per_class={draw.train_per_class} and "
             f"val_per_class={draw.val_per_class} need {asked}"
             + ("" if own_test else " and leave none for the test split")
         )
