@@ -36,7 +36,8 @@ def describe(table: pd.DataFrame, setting: Setting) -> str:
     target = f" Target: {' and '.join(domains)}, one at a time." if len(domains) else ""
     return (
         f"**Setting {setting.name}:** {setting.description}.{target} Backbone {first['backbone']}, "
-        f"{size}{first['train_per_class']} training samples of each class.{given} Probing rate {first['hp_lr']}, finetuning rate {first['ft_lr']:g} "
+        f"{size}{first['train_per_class']} training samples of each class.{given} "
+        f"Probing rate {first['hp_lr']}, finetuning rate {first['ft_lr']:g} "
         f"({_reason(first, setting)}), {first['ft_epochs']} epochs of finetuning. "
         f"{left_out(table) or f'All {len(table)} runs are done'}. {small_range(table)}".strip()
     )
