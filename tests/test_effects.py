@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from taskhead.report.effects import powers
+from taskhead.report.words import what_acts
 
 
 @pytest.fixture
@@ -33,3 +34,11 @@ def test_intervals_over_seeds_cover_the_truth_under_noise(table: pd.DataFrame):
     noise = np.random.default_rng(1).normal(0, 0.1, len(table))
     found = powers(table.assign(euclidean=table["euclidean"] * np.exp(noise))).dropna()
     assert (abs(found["power"] - [0.5, -1, 2]) < found["half width"]).all()
+
+
+@pytest.mark.parametrize(("power", "closer"), [(-1, "their ratio"), (1, "their product")])
+def test_words_say_whether_product_or_ratio_is_closer(power: int, closer: str, table: pd.DataFrame):
+    distance = table["aie"] * table["last_layer_norm"] ** power * table["ft_lr"]
+    said = what_acts(table.assign(euclidean=distance, setting="digits"))
+    assert f"power 1.00 ± 0.00, and with the norm of the head to the power {power}.00" in said
+    assert closer in said

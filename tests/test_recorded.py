@@ -16,6 +16,7 @@ from taskhead.experiments.run import Run
 from taskhead.experiments.settings import SETTING_NAMES, load_setting
 from taskhead.report import claims
 from taskhead.report.choices import smallest_sufficient
+from taskhead.report.effects import powers
 from taskhead.report.series import NO_PROBING, stops
 
 SEARCHED = ["digits", "cifar10-to-cifar100", "imagenet-to-cifar10"]
@@ -27,6 +28,9 @@ COMPLETE = [
     ("feature_geometry", "digits"),
     ("batchnorm_drift", "cifar10-to-cifar100"),
     ("clean_probing", "imagenet-to-cifar10"),
+    ("views", "imagenet-to-cifar10"),
+    ("crossed", "digits"),
+    ("recipe_map", "digits"),
     *(("length_search", setting) for setting in LENGTHS),
     *(("rate_search", setting) for setting in SEARCHED),
     *(("energy_sweep", setting) for setting in SWEEPS),
@@ -110,6 +114,20 @@ def test_readme_says_what_the_rules_give():
     others = judged.drop(index="digits").drop(columns="seeds").astype(str)
     assert others.map(lambda cell: cell.startswith("not decided")).all(axis=None)
     assert "they decide nothing yet" in readme
+
+
+def test_page_on_what_acts_says_what_its_tables_show():
+    crossed = table("crossed", "digits")
+    found = powers(crossed)["power"]
+    assert found["energy"] > 0 > found["head norm"]
+    at_rate = crossed[crossed["ft_lr"] == load_setting("digits").values["ft_lr"]]
+    dots = at_rate.assign(stop=stops).groupby(["init_scale", "stop"])["dot"].mean().unstack()
+    peaks = dots.idxmax(axis=1)
+    assert peaks[[0.3, 1.0]].tolist() == [NO_PROBING] * 2
+    assert peaks[10.0] not in (NO_PROBING, "energy 0.05")
+    views = table("views", "imagenet-to-cifar10").query("tau == tau.max()")
+    ends = views.groupby("views")["aie"].mean()
+    assert ends[1] - ends[10] > 5 * (ends[10] - ends[20])
 
 
 def test_a_rate_is_called_searched_only_where_a_search_is_recorded():

@@ -78,7 +78,7 @@ def energy_against_epochs(table: pd.DataFrame) -> Figure:
 def energy_against_views(table: pd.DataFrame) -> Figure:
     """Draw AIE against epochs of probing: a panel per setting, a line per views probed on."""
     settings = list(table.groupby("setting", sort=False))
-    figure, axes = grid(len(settings), 2, (8, 3.8 * ((len(settings) + 1) // 2)))
+    figure, axes = grid(len(settings), len(settings), (4.5 * len(settings), 3.8))
     for axis, (setting, rows) in zip(axes, settings, strict=True):
         counts = list(rows.groupby("views"))
         for color, (views, part) in zip(

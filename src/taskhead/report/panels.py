@@ -33,7 +33,7 @@ def panels(
 
     More than three stand in two columns. The horizontal axis is the column `x`; energy itself is
     drawn against the epochs of probing. Several lines have a legend with this `title`, in the panel
-    that is left over, else in the first.
+    that is left over, else above all.
     """
     n_columns = len(labels) if len(labels) <= 3 else 2
     figure, axes = grid(len(labels), n_columns, size)
@@ -46,10 +46,12 @@ def panels(
             axis.set_xscale("symlog", linthresh=1)
         axis.set(xlabel=xlabel or _HORIZONTAL[against], ylabel=label)
     if len(lines) > 1:
-        left_over = axes[len(labels) :]
-        apart = {"loc": "center", "frameon": False} if left_over else {}
-        key = left_over[0] if left_over else axes[0]
-        key.legend(*axes[0].get_legend_handles_labels(), title=title, **apart)
+        left_over, named = axes[len(labels) :], axes[0].get_legend_handles_labels()
+        if left_over:
+            left_over[0].legend(*named, title=title, loc="center", frameon=False)
+        else:
+            above = {"loc": "outside upper center", "ncols": 2, "frameon": False}
+            figure.legend(*named, title=title, **above)
     return figure
 
 
@@ -59,7 +61,7 @@ def _epochs(lines: Mapping[str, pd.DataFrame]) -> str:
 
 
 def curve(axis: Axes, table: pd.DataFrame, x: str, y: str, **style: Any) -> None:
-    """Draw the mean over the runs that are done at each stop, and how far seeds spread.
+    """Draw the mean over seeds at each stop at which all are done, and how far they spread.
 
     From five seeds on that is a band: 95 percent intervals for the whole curve at once. With fewer,
     every seed is a thin line of its own.
@@ -69,6 +71,8 @@ def curve(axis: Axes, table: pd.DataFrame, x: str, y: str, **style: Any) -> None
     shown = done(table)
     keys = [key for key in ("tau", "energy") if key in table]
     groups = [rows for _, rows in shown.groupby(keys, dropna=False)]
+    seeds = table["seed"].nunique()
+    groups = [rows for rows in groups if rows["seed"].nunique() == seeds]
     points = []
     for rows in groups:
         images = rows["test_images"].iloc[0] if y in _ACCURACIES and "test_images" in rows else None
@@ -76,7 +80,7 @@ def curve(axis: Axes, table: pd.DataFrame, x: str, y: str, **style: Any) -> None
         points.append((rows[x].mean(), mean, half))
     at, mean, half = np.reshape(sorted(points), (-1, 3)).T
     (line,) = axis.plot(at, mean, "o-", ms=3.5, **style)
-    if table["seed"].nunique() >= SEEDS_FOR_BANDS:
+    if seeds >= SEEDS_FOR_BANDS:
         axis.fill_between(at, mean - half, mean + half, color=line.get_color(), alpha=0.2, lw=0)
         return
     for _, rows in shown.groupby("seed"):
@@ -85,19 +89,18 @@ def curve(axis: Axes, table: pd.DataFrame, x: str, y: str, **style: Any) -> None
 
 
 def mark_ends(axis: Axes, table: pd.DataFrame, y: str) -> None:
-    """Mark no probing and the longest probing of every series, and say so in the legend."""
-    series = by_series(table).values()
-    for index, rows in enumerate(series):
+    """Mark no probing and the longest probing of every series, and say so in a legend."""
+    marks = {}
+    for rows in by_series(table).values():
         taus = stops(rows)[rows["tau"].notna()]
-        longest = rows["tau"].idxmax() if len(taus) else None
-        for stop, marker in ((NO_PROBING, "o"), (taus.get(longest), "s")):
+        longest = taus.get(rows["tau"].idxmax()) if len(taus) else None
+        for stop, marker in {NO_PROBING: "o", longest: "s"}.items():
             end = done(rows[stops(rows) == stop])
-            label = stop if index == 0 and len(end) else None
-            x, mean = end["aie"].mean(), end[y].mean()
-            axis.plot(x, mean, marker, ms=8, color="black", mfc="none", label=label)
-    handles, labels = axis.get_legend_handles_labels()
-    first = 0 if len(series) > 1 else 1
-    axis.legend(handles[first:], labels[first:])
+            if len(end):
+                style = {"ms": 8, "color": "black", "mfc": "none", "ls": ""}
+                at = end["aie"].mean(), end[y].mean()
+                marks[stop] = axis.plot(*at, marker, label=stop, **style)[0]
+    axis.legend(handles=list(marks.values()))
 
 
 def grid(n: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:

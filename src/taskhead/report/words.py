@@ -17,6 +17,7 @@ NAMES = {
     "norm": "the norm rises, then falls",
     "test_accuracy": "accuracy is best in between",
 }
+_BOTH = ("energy", "head norm")
 LEAST_RANGE = 0.2  # of the energies of a sweep
 _RATES = {
     "searched": (
@@ -60,19 +61,14 @@ def small_range(table: pd.DataFrame) -> str:
 def what_acts(table: pd.DataFrame) -> str:
     """Say how the distance follows energy, head norm and rate in a `crossed` table."""
     found = powers(table)
-    energy, norm = (found.loc[name] for name in ("energy", "head norm"))
-    halves = energy["half width"] + norm["half width"]
-    apart = bool(abs(energy["power"] - norm["power"]) > halves)
-    powered, explained = (
-        [f"{each['power']:.2f} ± {each['half width']:.2f}" for each in (energy, norm)],
-        [f"{100 * each['variance explained']:.0f} percent" for each in (energy, norm)],
-    )
+    a, b = (found.loc[name, ["power", "half width"]].astype(float) for name in _BOTH)
+    shares = [f"{100 * found.loc[name, 'variance explained']:.0f} percent" for name in _BOTH]
+    closer = "their ratio" if a["power"] * b["power"] < 0 else "their product"
     return (
         f"In {table['setting'].iloc[0]} the distance goes with the energy to the power "
-        f"{powered[0]}, and with the norm of the head to the power {powered[1]}, at the same rate. "
-        f"The intervals {'do not ' if apart else ''}overlap, so equal powers, the product of both, "
-        f"{'do not fit' if apart else 'would fit'}. Energy alone explains {explained[0]} of the "
-        f"variance, the norm alone {explained[1]}."
+        f"{a['power']:.2f} ± {a['half width']:.2f}, and with the norm of the head to the power "
+        f"{b['power']:.2f} ± {b['half width']:.2f}, at the same rate. That is closer to {closer}. "
+        f"Energy alone explains {shares[0]} of the variance, the norm alone {shares[1]}."
     )
 
 
