@@ -36,6 +36,14 @@ def test_initialisation_fills_the_interval_of_pytorch():
     assert float(weight.std()) == pytest.approx(0.1 / math.sqrt(3), rel=0.05)
 
 
+def test_normal_initialisation_is_that_of_transformers():
+    head = make_head(400, 50, init="normal")
+    assert float(head[0].weight.detach().std()) == pytest.approx(0.02, rel=0.05)
+    assert not head[0].bias.any()
+    with pytest.raises(ValueError, match="'xavier'; valid: uniform, normal"):
+        make_head(4, 2, init="xavier")
+
+
 @pytest.mark.parametrize("hidden", [(), (5,)])
 def test_scale_acts_on_the_last_layer_alone(hidden: tuple[int, ...]):
     plain, scaled = (make_head(6, 4, hidden=hidden, init_scale=scale) for scale in (1, 2.5))

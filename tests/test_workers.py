@@ -93,6 +93,20 @@ list(spread(partial(work, sys.argv[1], os.getpid()), range(200), 2))
     wait_until(lambda: not any(map(psutil.pid_exists, helpers)))
 
 
+def hold_memory(_: int) -> int:
+    held.append(b"1" * 200_000_000)
+    time.sleep(0.6)  # loky looks for leaks once a second
+    return os.getpid()
+
+
+held: list[bytes] = []
+
+
+def test_helper_that_needs_memory_is_not_started_again():
+    assert len(set(spread(hold_memory, range(12), 2)) - {os.getpid()}) == 2
+    held.clear()
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 120
     while not condition():

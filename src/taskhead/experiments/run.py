@@ -7,6 +7,7 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from taskhead.experiments.settings import in_one_line
+from taskhead.method.heads import Init
 from taskhead.method.optimisers import Decay, OptimiserName
 from taskhead.method.probing import Stop
 from taskhead.method.trainable import parse_trainable
@@ -48,6 +49,7 @@ class ProbingRun:
     views: Annotated[int, Field(ge=0)] = 10
     eps: Annotated[float, Field(ge=0, lt=1)] = 0.0
     hidden: tuple[Count, ...] = ()
+    init: Init = "uniform"
     init_scale: Scale = 1.0
     reinitialised_blocks: Annotated[int, Field(ge=0)] = 0
     tau: Annotated[int, Field(ge=0)] | None = None

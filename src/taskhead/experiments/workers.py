@@ -20,8 +20,13 @@ Compute = Callable[[Any], Any]
 WORTH = 4  # units for which it is worth to start a process
 PATIENCE_S = 2.0  # within this time small studies are done, and no helper is started
 PROCESS_BYTES = 2**30  # about what a process takes with images of 96 pixels
-# With these, glibc keeps freed memory: finetuning asks for the same sizes in every step.
-KEEP_FREED_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "-1", "MALLOC_MMAP_MAX_": "0"}
+# With these, glibc keeps freed memory: finetuning asks for the same sizes in every step. Loky must
+# not take that for a leak, as it would start the process again, and what neighbours share is lost.
+KEEP_FREED_MEMORY = {
+    "MALLOC_TRIM_THRESHOLD_": "-1",
+    "MALLOC_MMAP_MAX_": "0",
+    "LOKY_MAX_MEMORY_LEAK_SIZE": "1e15",
+}
 
 
 def spread(compute: Compute, units: Sequence[Any], workers: int | None) -> Iterator[Any]:

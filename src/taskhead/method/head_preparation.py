@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from taskhead.method.checks import check_positive, check_share, check_whole
+from taskhead.method.checks import check_choice, check_positive, check_share, check_whole
+from taskhead.method.heads import INITS, Init
 from taskhead.method.probing import Stop
 
 
@@ -22,6 +23,8 @@ class HeadPreparation:
         Label smoothing in probing, in [0, 1); it leaves an energy of eps * sqrt((K - 1) / K).
     hidden
         Units of the hidden layers, as (512,); empty for a linear head.
+    init
+        How weights start: "uniform" as in PyTorch, or "normal" as in Hugging Face's transformers.
     init_scale
         Factor on the initial weights of the last layer, at least 0; 0 starts at uniform
         predictions.
@@ -38,6 +41,7 @@ class HeadPreparation:
     energy: float | None = None
     eps: float = 0.0
     hidden: tuple[int, ...] = ()
+    init: Init = "uniform"
     init_scale: float = 1.0
     reinitialised_blocks: int = 0
 
@@ -53,6 +57,7 @@ class HeadPreparation:
         if blocks and self.energy is not None:
             raise ValueError("with reinitialised_blocks the backbone changes; give tau, no energy")
         check_share("eps", self.eps)
+        check_choice("init", self.init, INITS)
         check_positive("init_scale", self.init_scale, zero=True)
 
     @property

@@ -3,11 +3,16 @@
 import copy
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal, get_args
 
 import torch
 from torch import Generator, Tensor, nn
 
-from taskhead.method.checks import check_positive, check_seed, check_whole
+from taskhead.method.checks import check_choice, check_positive, check_seed, check_whole
+
+Init = Literal["uniform", "normal"]
+INITS = get_args(Init)
+_STD = 0.02  # of transformers' classifiers
 
 
 def make_head(
@@ -15,6 +20,7 @@ def make_head(
     n_classes: int,
     *,
     hidden: Sequence[int] = (),
+    init: Init = "uniform",
     init_scale: float = 1.0,
     seed: int = 0,
 ) -> nn.Sequential:
@@ -26,9 +32,12 @@ def make_head(
         Sizes h and K, at least 1 and 2.
     hidden
         Units of each hidden layer, as (512, 512): an MLP with ReLU. Empty for a linear head.
+    init
+        "uniform" within 1 / sqrt(fan-in), as PyTorch's linear layers start; or "normal" with a
+        standard deviation of 0.02 and no bias, as the classifiers of Hugging Face's transformers.
     init_scale
-        Factor on the initial weights and biases of the last layer, at least 0. PyTorch's default,
-        uniform within 1 / sqrt(fan-in), is 1. With 0 all classes start with probability 1 / K.
+        Factor on the initial weights and biases of the last layer, at least 0. With 0 all classes
+        start with probability 1 / K.
     seed
         Seed of the initialisation; the global random state is neither read nor changed.
 
@@ -43,13 +52,14 @@ def make_head(
         )
     for units in hidden:
         check_whole("hidden", units, least=1)
+    check_choice("init", init, INITS)
     check_positive("init_scale", init_scale, zero=True)
     check_seed(seed)
     sizes = [n_features, *hidden, n_classes]
     layers: list[nn.Module] = []
     generator = torch.Generator().manual_seed(seed)
     for fan_in, fan_out in pairwise(sizes):
-        layers += [_linear(fan_in, fan_out, generator), nn.ReLU()]
+        layers += [_linear(fan_in, fan_out, init, generator), nn.ReLU()]
     head = nn.Sequential(*layers[:-1])
     with torch.no_grad():
         for parameter in head[-1].parameters():
@@ -95,8 +105,12 @@ def last_layer_norm(head: nn.Module) -> float:
     return float(last_layer(head).weight.norm())
 
 
-def _linear(fan_in: int, fan_out: int, generator: Generator) -> nn.Module:
+def _linear(fan_in: int, fan_out: int, init: Init, generator: Generator) -> nn.Module:
     layer = nn.utils.skip_init(nn.Linear, fan_in, fan_out)
+    if init == "normal":
+        nn.init.normal_(layer.weight, std=_STD, generator=generator)
+        nn.init.zeros_(layer.bias)
+        return layer
     bound = fan_in**-0.5
     for parameter in layer.parameters():
         nn.init.uniform_(parameter, -bound, bound, generator=generator)

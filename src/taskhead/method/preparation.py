@@ -135,6 +135,7 @@ def new_head(
         features.shape[1],
         n_classes,
         hidden=preparation.hidden,
+        init=preparation.init,
         init_scale=preparation.init_scale,
         seed=stream(seed, "head"),
     )
