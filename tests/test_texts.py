@@ -2,11 +2,12 @@
 
 import copy
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import write_texts
+from conftest import REPOSITORY, write_texts
 
 from taskhead.cli import main
 from taskhead.method.features import extract_features
@@ -87,6 +88,21 @@ def test_file_that_does_not_fit_is_named_in_one_line(content, message: str, tmp_
         text_task(file, DRAW)
     assert "\n" not in str(caught.value)
     assert "mine.csv" in str(caught.value) or "class x" in message
+
+
+def test_script_of_the_book_turns_the_public_files_into_a_task(tmp_path: Path, monkeypatch):
+    page = (REPOSITORY / "book" / "reproduce.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"```python\n(import csv.*?)```", page, re.S)
+    monkeypatch.chdir(tmp_path)
+    for name, count in (("train_5500.label", 5), ("TREC_10.label", 2)):
+        lines = [
+            f"{k}:fine What is \xe9 {n}, {k} ?\n" for k in ("HUM", "LOC") for n in range(count)
+        ]
+        Path(name).write_text("".join(lines), encoding="latin-1")
+    exec(script, {})
+    task = text_task(tmp_path / "trec.csv", DRAW)
+    assert [len(task.train), len(task.val), len(task.test)] == [4, 4, 4]
+    assert decode(task.test.images)[0] == "What is \xe9 0, HUM ?"
 
 
 def test_label_of_a_file_follows_its_content(folder: Path):
