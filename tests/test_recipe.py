@@ -136,6 +136,6 @@ def test_what_does_not_fit_is_named(task: Task, recipe: dict, message: str):
 
 
 def test_missing_peft_is_named_with_the_line_that_installs_it(task: Task, monkeypatch):
-    monkeypatch.setattr("taskhead.method.trainable.find_spec", lambda _: None)
+    monkeypatch.setattr("taskhead.method.checks.find_spec", lambda _: None)
     with pytest.raises(ValueError, match=r"peft; pip install 'taskhead\[lora\]'"):
         tune(task, trainable="lora-2")

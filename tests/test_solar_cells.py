@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from taskhead.tasks import solar_cells
+from taskhead.method import checks
 from taskhead.tasks.solar_cells import solar_cells_task
 from taskhead.tasks.task import Draw
 
@@ -24,8 +24,8 @@ def test_cells_above_one_half_are_defective(mini_data: Path):
 
 
 def test_missing_package_is_named_with_the_line_that_installs_it(monkeypatch):
-    monkeypatch.setattr(solar_cells, "find_spec", lambda _: None)
-    with pytest.raises(ValueError, match=r"elpv-dataset; pip install 'taskhead\[solar-cells\]'"):
+    monkeypatch.setattr(checks, "find_spec", lambda _: None)
+    with pytest.raises(ValueError, match=r"elpv_dataset; pip install 'taskhead\[solar-cells\]'"):
         solar_cells_task(DRAW)
 
 
@@ -52,4 +52,4 @@ def test_real_package_has_the_published_number_of_cells(monkeypatch):
 
 def use_package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = importlib.util.spec_from_file_location("elpv_dataset", folder / "__init__.py")
-    monkeypatch.setattr(solar_cells, "find_spec", lambda _: spec)
+    monkeypatch.setattr(checks, "find_spec", lambda _: spec)

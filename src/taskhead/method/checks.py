@@ -1,8 +1,10 @@
 """What comes in: casts and checks of user input; each error names the value and what is valid."""
 
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from itertools import pairwise
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,19 @@ def check_choice(kind: str, value: object, valid: Iterable[str]) -> None:
     names = list(valid)
     if value not in names:
         raise ValueError(f"unknown {kind} {value!r}; valid: {', '.join(names)}")
+
+
+def find_package(needed_by: str, package: str, *, extra: str) -> Path:
+    """Return the folder of a package that an extra of this library installs.
+
+    Raises `ValueError` with the line that installs it if it is missing.
+    """
+    found = find_spec(package)
+    if found is None or found.origin is None:
+        raise ValueError(
+            f"{needed_by} needs the package {package}; pip install 'taskhead[{extra}]'"
+        )
+    return Path(found.origin).parent
 
 
 def check_positive(name: str, value: float, *, zero: bool = False) -> None:

@@ -1,11 +1,11 @@
 """Which parameters of a backbone finetuning trains: all, the last blocks, biases, or adapters."""
 
 import re
-from importlib.util import find_spec
 
 import torch
 from torch import nn
 
+from taskhead.method.checks import find_package
 from taskhead.method.features import last_blocks
 
 TRAINABLE = ("all", "bias", "last-K", "lora-R")
@@ -61,8 +61,7 @@ def parse_trainable(trainable: str) -> tuple[str, int]:
 
 
 def _with_adapters(backbone: nn.Module, rank: int, seed: int) -> nn.Module:
-    if find_spec("peft") is None:
-        raise ValueError("trainable 'lora-R' needs the package peft; pip install 'taskhead[lora]'")
+    find_package(f"trainable 'lora-{rank}'", "peft", extra="lora")
     from peft import LoraConfig
     from peft.tuners.lora import LoraModel
 

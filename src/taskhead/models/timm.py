@@ -1,12 +1,12 @@
 """Models of timm without their classifiers, among them one whose weights are a Python package."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from torch import nn
 
+from taskhead.method.checks import find_package
 from taskhead.models.checkpoints import load_checkpoint
 from taskhead.models.torchvision import Normalise
 from taskhead.tasks.storage import file_sha256
@@ -82,25 +82,14 @@ def _without_classifier(network: Any) -> nn.Sequential:
 
 
 def _lite0_file() -> Path:
-    package = find_spec(_LITE0_PACKAGE)
-    if package is None or package.origin is None:
-        raise _missing(LITE0, _LITE0_PACKAGE.replace("_", "-"))
-    file = Path(package.origin).parent / _LITE0_FILE
+    file = find_package(LITE0, _LITE0_PACKAGE, extra="imagenet") / _LITE0_FILE
     if not file.is_file() or file_sha256(file) != _LITE0_SHA256:
         raise ValueError(f"{file} is not the file that was published; install its package again")
     return file
 
 
 def _timm(backbone: str) -> ModuleType:
-    if find_spec("timm") is None:
-        raise _missing(backbone, "timm")
+    find_package(backbone, "timm", extra="imagenet")
     import timm
 
     return timm
-
-
-def _missing(backbone: str, package: str) -> ValueError:
-    return ValueError(
-        f"backbone {backbone} needs the package {package}; pip install 'taskhead[imagenet]', or "
-        "choose another backbone"
-    )

@@ -1,8 +1,8 @@
 """Photographs of solar cells, functional or defective, from a Python package."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
+from taskhead.method.checks import find_package
 from taskhead.tasks.folders import task_of_files
 from taskhead.tasks.task import Draw, Task
 
@@ -17,13 +17,9 @@ def solar_cells_task(draw: Draw) -> Task:
 
     Raises `ValueError` if the package is missing or damaged, or a class has too few images.
     """
-    package = find_spec("elpv_dataset")
-    if package is None or package.origin is None:
-        raise ValueError(
-            "the photographs of solar cells need the package elpv-dataset; "
-            "pip install 'taskhead[solar-cells]'"
-        )
-    folder = Path(package.origin).parent / "data"
+    folder = (
+        find_package("the setting of solar cells", "elpv_dataset", extra="solar-cells") / "data"
+    )
     cells: dict[str, list[Path]] = {"defective": [], "functional": []}
     try:
         for line in (folder / "labels.csv").read_text(encoding="utf-8").splitlines():
