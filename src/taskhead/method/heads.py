@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Generator, Tensor, nn
@@ -105,8 +105,8 @@ def last_layer_norm(head: nn.Module) -> float:
     return float(last_layer(head).weight.norm())
 
 
-def _linear(fan_in: int, fan_out: int, init: Init, generator: Generator) -> nn.Module:
-    layer = nn.utils.skip_init(nn.Linear, fan_in, fan_out)
+def _linear(fan_in: int, fan_out: int, init: Init, generator: Generator) -> nn.Linear:
+    layer = cast(nn.Linear, nn.utils.skip_init(nn.Linear, fan_in, fan_out))
     if init == "normal":
         nn.init.normal_(layer.weight, std=_STD, generator=generator)
         nn.init.zeros_(layer.bias)

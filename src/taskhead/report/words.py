@@ -1,5 +1,7 @@
 """What a table shows, in sentences whose numbers are taken from it."""
 
+from typing import Any
+
 import pandas as pd
 
 from taskhead.experiments.kinds import KINDS
@@ -17,7 +19,6 @@ NAMES = {
     "norm": "the norm rises, then falls",
     "test_accuracy": "accuracy is best in between",
 }
-_BOTH = ("energy", "head norm")
 LEAST_RANGE = 0.2  # of the energies of a sweep
 _RATES = {
     "searched": (
@@ -60,9 +61,9 @@ def small_range(table: pd.DataFrame) -> str:
 
 def what_acts(table: pd.DataFrame) -> str:
     """Say how the distance follows energy, head norm and rate in a `crossed` table."""
-    found = powers(table)
-    a, b = (found.loc[name, ["power", "half width"]].astype(float) for name in _BOTH)
-    shares = [f"{100 * found.loc[name, 'variance explained']:.0f} percent" for name in _BOTH]
+    found: dict[Any, dict[Any, float]] = powers(table).to_dict("index")
+    a, b = found["energy"], found["head norm"]
+    shares = [f"{100 * each['variance explained']:.0f} percent" for each in (a, b)]
     closer = "their ratio" if a["power"] * b["power"] < 0 else "their product"
     return (
         f"In {table['setting'].iloc[0]} the distance goes with the energy to the power "
