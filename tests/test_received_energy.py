@@ -22,7 +22,8 @@ def sided() -> LabelledImages:
     return LabelledImages(shade + 0.3 * torch.randn(40, 3, 8, 8, generator=generator), labels)
 
 
-def test_energy_is_that_of_the_first_step_of_finetuning(sided: LabelledImages):
+@pytest.mark.parametrize("dropout", [False, True])
+def test_energy_is_that_of_the_first_step_of_finetuning(dropout: bool, sided: LabelledImages):
     class Spy(nn.Linear):
         def forward(self, features: torch.Tensor) -> torch.Tensor:
             logits = super().forward(features)
@@ -36,7 +37,7 @@ def test_energy_is_that_of_the_first_step_of_finetuning(sided: LabelledImages):
         return images + 2 * torch.randn(images.shape, generator=generator)
 
     backbone = nn.Sequential(nn.Flatten(), *make_head(192, 6), nn.Dropout(0.9))
-    options = {"augment": noisy, "batch_size": 40}
+    options = {"augment": noisy, "batch_size": 40, "dropout": dropout}
     (mild,) = prepare_heads(backbone, sided, [HeadPreparation(400)], lr=1.0, **options)
     head = Spy(6, 2)
     head.load_state_dict(mild.head[0].state_dict())

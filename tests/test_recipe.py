@@ -96,6 +96,27 @@ def test_biases_alone_are_trained(task: Task):
     assert all(each.requires_grad for each in result.best.parameters())
 
 
+def test_dropout_acts_in_training_alone_and_is_seeded(task: Task):
+    backbone = nn.Sequential(small_convnet(seed=1), nn.Dropout(0.5))
+    recipe = {"epochs": 2, "lr": 0.01, "batch_size": 8}
+    state = torch.random.get_rng_state()
+    first, again, other, off = (
+        finetune(backbone, make_head(64, 3), task.train, task.val, **recipe, **how).last
+        for how in (
+            {"dropout": True},
+            {"dropout": True},
+            {"dropout": True, "seed": 1},
+            {"dropout": False},
+        )
+    )
+    assert torch.equal(torch.random.get_rng_state(), state)
+    z, same, *others = (
+        extract_features(each[0], task.val.images) for each in (first, again, other, off)
+    )
+    assert torch.equal(z, same)
+    assert not any(torch.equal(z, each) for each in others)
+
+
 def test_last_block_alone_is_trained():
     backbone = cifar_resnet18(width=4, seed=0)
     restricted = restrict(copy.deepcopy(backbone), "last-1")

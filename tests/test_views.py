@@ -42,6 +42,17 @@ def test_seed_decides_the_views_and_the_random_state_stays():
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+def test_dropout_makes_views_differ_and_the_random_state_stays():
+    state = torch.random.get_rng_state()
+    views = extract_views(network(), IMAGES, None, count=2, dropout=True)
+    again = extract_views(network(), IMAGES, None, count=2, dropout=True)
+    assert torch.equal(views, again)
+    assert not torch.equal(views[0], views[1])
+    assert torch.equal(torch.random.get_rng_state(), state)
+    many = extract_views(network(), IMAGES, None, count=2000, dropout=True).mean(dim=0)
+    torch.testing.assert_close(many, extract_features(network(), IMAGES), rtol=0.1, atol=0.02)
+
+
 def test_train_mode_normalises_by_batches_in_orders_of_their_own_and_keeps_the_statistics():
     backbone = network()
     before = {name: value.clone() for name, value in backbone.state_dict().items()}

@@ -103,6 +103,7 @@ def measure_first_step(done: Finished) -> Row:
         lr=run.ft_lr,
         augment=as_augmentation(run.augment),
         bn_mode=run.bn_mode,
+        dropout=run.dropout,
         batch_size=run.batch_size,
         trainable=run.trainable,
         seed=run.seed,

@@ -61,6 +61,7 @@ def finish(inputs: Inputs, unit: Unit) -> Finished:
             lr=run.ft_lr,
             head_lr=run.ft_head_lr,
             bn_mode=run.bn_mode,
+            dropout=run.dropout,
             optimiser=run.optimiser,
             weight_decay=run.weight_decay,
             warmup=run.warmup,
@@ -96,6 +97,7 @@ def prepare(
             augment=run.augment,
             views=run.views,
             bn_mode=run.bn_mode,
+            dropout=run.dropout,
             seed=run.seed,
         )
     except EnergyNotReached as error:

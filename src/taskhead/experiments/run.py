@@ -45,6 +45,7 @@ class ProbingRun:
     hp_lr: Rate | Literal["auto"] = "auto"
     batch_size: Count
     bn_mode: Literal["eval", "train"] = "eval"
+    dropout: bool = False
     augment: Name | None = None
     views: Annotated[int, Field(ge=0)] = 10
     eps: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -145,8 +145,10 @@ def _key(name: str, cell: str, hint: Any) -> Any:
     if any(cell in get_args(kind) for kind in kinds):  # a word in place of a number
         return cell
     try:
-        if int in kinds and Ellipsis not in kinds:
-            value: Any = int(cell)
+        if bool in kinds:
+            value: Any = {"True": True, "False": False}.get(cell)
+        elif int in kinds and Ellipsis not in kinds:
+            value = int(cell)
         elif float in kinds:
             value = float(cell)
         elif Ellipsis in kinds:
@@ -184,6 +186,8 @@ def _cell(value: Any) -> Any:
 
 def _pandas_type(hint: Any) -> str:
     kinds: Sequence[Any] = get_args(hint) or (hint,)
+    if bool in kinds:
+        return "bool"
     if int in kinds and Ellipsis not in kinds:
         return "Int64" if type(None) in kinds else "int64"
     words = any(get_args(kind) for kind in kinds)

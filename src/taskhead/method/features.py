@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from taskhead.method.batches import forward_batches
 from taskhead.method.checks import as_features
+from taskhead.method.seeds import seeded
 
 BnMode = Literal["eval", "train"]
 BN_MODES = get_args(BnMode)
@@ -61,17 +62,16 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
             part.training = True
 
 
-def set_mode(network: nn.Module, bn_mode: str) -> None:
-    """Put a network into finetuning's mode: dropout and stochastic depth off.
+def set_mode(network: nn.Module, bn_mode: str, *, dropout: bool = False) -> None:
+    """Put a network into finetuning's mode, with or without dropout and stochastic depth.
 
     BatchNorm layers use their running statistics in `bn_mode` "eval", and normalise by the batch
     and move them in "train".
     """
-    network.eval()
-    if bn_mode == "train":
-        for module in network.modules():
-            if isinstance(module, _BatchNorm):
-                module.train()
+    network.train(dropout)
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            module.train(bn_mode == "train")
 
 
 def has_batchnorm(module: nn.Module) -> bool:
@@ -114,8 +114,7 @@ def reinitialise_last_blocks(backbone: nn.Module, blocks: int, *, seed: int = 0)
     `reset_parameters`, BatchNorm statistics included. `seed` is that of the draw; the global random
     state is not changed. The other parameters and the errors are those of `last_blocks`.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         for block in last_blocks(backbone, blocks):
             for module in block.modules():
                 reset = getattr(module, "reset_parameters", None)

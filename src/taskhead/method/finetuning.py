@@ -35,7 +35,7 @@ from taskhead.method.optimisers import (
     make_optimiser,
     make_schedule,
 )
-from taskhead.method.seeds import stream
+from taskhead.method.seeds import seeded, stream
 from taskhead.method.trainable import parse_trainable, release, restrict
 
 
@@ -79,6 +79,7 @@ def finetune(
     lr: float,
     head_lr: float | None = None,
     bn_mode: BnMode = "eval",
+    dropout: bool = False,
     optimiser: OptimiserName = "sgd",
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
@@ -112,6 +113,9 @@ def finetune(
         "eval" keeps the running statistics of all BatchNorm layers as they come (their scale and
         shift still train), "train" normalises by the batch and updates the statistics. A last
         batch of a single image is then merged with the one before it.
+    dropout
+        Whether dropout and stochastic depth act in training; off, as the energy is then that of the
+        first step but for the draw of views.
     optimiser
         "sgd" with Nesterov momentum, or "adamw", which takes no momentum.
     momentum, weight_decay, batch_size
@@ -126,7 +130,8 @@ def finetune(
         Called on every batch of training images: the name "crop-flip", or a callable such as
         `augmentation.CropAndFlip()`; None trains on the images as they are.
     seed
-        Seed of the batch order and of the augmentation; the global random state is not changed.
+        Seed of the batch order, the augmentation and dropout; the global random state is not
+        changed.
 
     Raises
     ------
@@ -173,33 +178,34 @@ def finetune(
 
     history: list[Epoch] = []
     best_rank, best_epoch, best_state = (-math.inf, -math.inf), 0, {}
-    for epoch in range(1, epochs + 1):
-        set_mode(network, bn_mode)
-        total = torch.zeros((), device=device)
-        batches = shuffled_batches(len(train), batch_size, order, device, merge_single=merge)
-        for batch in batches:
-            images = train.images[batch]
-            if augmented:
-                images = augmented(images, order)
-            loss = cross_entropy(network(images), train.labels[batch])
-            stepping.zero_grad()
-            loss.backward()
-            stepping.step()
-            schedule.step()
-            total += loss.detach() * len(batch)
-        train_loss = float(total) / len(train)
-        val_accuracy, val_loss = evaluate(network, val)
-        if not math.isfinite(train_loss) or not math.isfinite(val_loss):
-            raise FloatingPointError(
-                f"finetuning diverged in epoch {epoch} (training loss {train_loss}, validation "
-                f"loss {val_loss}) with rates {lr:g} (backbone) and {head_lr:g} (head); "
-                f"lower them"
-            )
-        history.append(Epoch(epoch, train_loss, val_accuracy, val_loss))
-        rank = (val_accuracy, -val_loss)
-        if rank > best_rank:
-            best_rank, best_epoch = rank, epoch
-            best_state = {name: each.clone() for name, each in network.state_dict().items()}
+    with seeded(stream(seed, "dropout")):
+        for epoch in range(1, epochs + 1):
+            set_mode(network, bn_mode, dropout=dropout)
+            total = torch.zeros((), device=device)
+            batches = shuffled_batches(len(train), batch_size, order, device, merge_single=merge)
+            for batch in batches:
+                images = train.images[batch]
+                if augmented:
+                    images = augmented(images, order)
+                loss = cross_entropy(network(images), train.labels[batch])
+                stepping.zero_grad()
+                loss.backward()
+                stepping.step()
+                schedule.step()
+                total += loss.detach() * len(batch)
+            train_loss = float(total) / len(train)
+            val_accuracy, val_loss = evaluate(network, val)
+            if not math.isfinite(train_loss) or not math.isfinite(val_loss):
+                raise FloatingPointError(
+                    f"finetuning diverged in epoch {epoch} (training loss {train_loss}, validation "
+                    f"loss {val_loss}) with rates {lr:g} (backbone) and {head_lr:g} (head); "
+                    f"lower them"
+                )
+            history.append(Epoch(epoch, train_loss, val_accuracy, val_loss))
+            rank = (val_accuracy, -val_loss)
+            if rank > best_rank:
+                best_rank, best_epoch = rank, epoch
+                best_state = {name: each.clone() for name, each in network.state_dict().items()}
     best = copy.deepcopy(network).eval()
     best.load_state_dict(best_state)
     if trainable != "all":

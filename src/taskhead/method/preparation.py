@@ -43,6 +43,7 @@ def prepare_heads(
     augment: str | Augment | None = None,
     views: int = 10,
     bn_mode: BnMode = "eval",
+    dropout: bool = False,
     seed: int = 0,
     device: torch.device | str | None = None,
 ) -> list[Prepared]:
@@ -73,8 +74,8 @@ def prepare_heads(
         Views of each image to probe on; they take views * N * h numbers of memory. 0 probes on
         the images as they are. Ten others serve to measure the energy. Without augmentation there
         is one view.
-    bn_mode
-        The BatchNorm mode of finetuning.
+    bn_mode, dropout
+        The BatchNorm mode of finetuning, and whether dropout and stochastic depth act in it.
     seed
         Of the heads' initial weights, the batch order, the views and re-initialised blocks.
     device
@@ -101,7 +102,15 @@ def prepare_heads(
         check_samples(held_out.images, held_out.labels, n_classes)
     check_choice("bn_mode", bn_mode, BN_MODES)
     recipe = _Recipe(
-        lr, batch_size, momentum, weight_decay, as_augmentation(augment), views, bn_mode, seed
+        lr,
+        batch_size,
+        momentum,
+        weight_decay,
+        as_augmentation(augment),
+        views,
+        bn_mode,
+        dropout,
+        seed,
     )
     network = copy.deepcopy(backbone).to(device)
     seen: Seen | None = None
@@ -153,6 +162,7 @@ class _Recipe:
     augment: Augment | None
     views: int
     bn_mode: BnMode
+    dropout: bool
     seed: int
 
     @property
@@ -162,7 +172,7 @@ class _Recipe:
 
     @property
     def sight(self) -> dict[str, Any]:
-        names = ("augment", "bn_mode", "batch_size", "views", "seed")
+        names = ("augment", "bn_mode", "dropout", "batch_size", "views", "seed")
         return {name: getattr(self, name) for name in names}
 
 
@@ -207,6 +217,8 @@ def _prepare_jointly(
     start, blocks = alike[0], alike[0].reinitialised_blocks
     if recipe.lr == "auto":
         raise ValueError("a rate for re-initialised blocks is not known from the data; give lr")
+    if recipe.dropout:
+        raise ValueError("re-initialised blocks are probed without dropout; leave dropout off")
     network, train = copy.deepcopy(network), parts[0]
     reinitialise_last_blocks(network, blocks, seed=stream(recipe.seed, "blocks"))
     features = extract_features(network, train.images[:2])

@@ -100,7 +100,7 @@ def see(
     """Extract the features of training images, and validation images if given, that probing needs.
 
     `views` of 0 probes on the images as they are. `sight` holds what `extract_views` takes:
-    `augment`, `bn_mode` and `batch_size`.
+    `augment`, `bn_mode`, `dropout` and `batch_size`.
     """
     clean = [extract_features(network, part.images) for part in parts]
     for features, part in zip(clean, parts, strict=True):

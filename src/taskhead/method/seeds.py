@@ -1,6 +1,10 @@
 """Independent random streams, one for each purpose, from the one seed of a run."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
+import torch
 
 PURPOSES = (
     "images",
@@ -12,6 +16,7 @@ PURPOSES = (
     "energy",
     "finetuning",
     "adapters",
+    "dropout",
 )
 
 
@@ -23,3 +28,11 @@ def stream(seed: int, purpose: str) -> int:
     """
     child = np.random.SeedSequence(seed, spawn_key=(PURPOSES.index(purpose),))
     return int(child.generate_state(1)[0])
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed PyTorch's random numbers within this context; the global state is restored."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

@@ -2,11 +2,11 @@
 
 import re
 
-import torch
 from torch import nn
 
 from taskhead.method.checks import find_package
 from taskhead.method.features import last_blocks
+from taskhead.method.seeds import seeded
 
 TRAINABLE = ("all", "bias", "last-K", "lora-R")
 
@@ -73,6 +73,5 @@ def _with_adapters(backbone: nn.Module, rank: int, seed: int) -> nn.Module:
     if not adapted:
         raise ValueError("the backbone has no linear or convolutional layers to adapt")
     config = LoraConfig(r=rank, lora_alpha=rank, target_modules=adapted)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return LoraModel(backbone, config, "default")

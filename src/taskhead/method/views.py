@@ -9,6 +9,7 @@ from taskhead.method.augmentation import Augment
 from taskhead.method.batches import forward_batches, shuffled_batches
 from taskhead.method.checks import as_features
 from taskhead.method.features import forward, has_batchnorm, set_mode
+from taskhead.method.seeds import seeded
 
 
 @torch.no_grad()
@@ -19,36 +20,37 @@ def extract_views(
     *,
     count: int,
     bn_mode: str = "eval",
+    dropout: bool = False,
     batch_size: int = 128,
     seed: int = 0,
 ) -> Tensor:
     """Return features (V, N, h) of V views of each of N images, as finetuning sees them.
 
-    There are `count` views, or one where nothing differs between views: without augmentation, and
-    with running BatchNorm statistics. In `bn_mode` "train" each view is normalised by the
-    statistics of the batches of `batch_size` images that it is cut into, each view in an order of
-    its own; the running statistics of the backbone stay as they are. All V N h features are kept in
-    memory on the device of the images.
+    There are `count` views, or one where nothing differs between views: without augmentation and
+    `dropout`, and with running BatchNorm statistics. In `bn_mode` "train" each view is normalised
+    by the statistics of the batches of `batch_size` images that it is cut into, each view in an
+    order of its own; the running statistics of the backbone stay as they are. All V N h features
+    are kept in memory on the device of the images.
 
     Raises `ValueError` or `TypeError` if the backbone does not take these images, or does not
     return features (N, h).
     """
     by_batch = bn_mode == "train" and has_batchnorm(backbone)
     network, generator = copy.deepcopy(backbone), torch.Generator().manual_seed(seed)
-    set_mode(network, bn_mode)
+    set_mode(network, bn_mode, dropout=dropout)
 
     def features(batch: Tensor) -> Tensor:
         seen = augment(batch, generator) if augment else batch
         return as_features(forward(network, seen))
 
-    views = []
-    for _ in range(count if augment or by_batch else 1):
-        if by_batch:
-            order = shuffled_batches(
-                len(images), batch_size, generator, images.device, merge_single=True
-            )
-            shuffled = torch.cat([features(images[batch]) for batch in order])
-            views.append(shuffled[torch.cat(order).argsort()])
-        else:
-            views.append(torch.cat([features(batch) for batch in forward_batches(images)]))
-    return torch.stack(views)
+    def view() -> Tensor:
+        if not by_batch:
+            return torch.cat([features(batch) for batch in forward_batches(images)])
+        order = shuffled_batches(
+            len(images), batch_size, generator, images.device, merge_single=True
+        )
+        shuffled = torch.cat([features(images[batch]) for batch in order])
+        return shuffled[torch.cat(order).argsort()]
+
+    with seeded(seed):
+        return torch.stack([view() for _ in range(count if augment or by_batch or dropout else 1)])
