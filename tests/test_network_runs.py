@@ -68,6 +68,16 @@ def test_probing_alone_gives_the_heads_of_the_sweep(smoke_results: Path):
     assert "test_accuracy" not in views
 
 
+@pytest.mark.parametrize("setting", ["digits", "imagenet-to-cifar10"])
+def test_first_step_is_taken_apart_into_factors_that_multiply(smoke_results: Path, setting: str):
+    steps = pd.read_csv(table.table_path(smoke_results, "one_step", setting))
+    factors = steps[["ft_lr", "step_energy", "step_gain", "step_coherence", "step_kernel"]]
+    assert factors.prod(axis=1).tolist() == pytest.approx(steps["step_predicted"].tolist())
+    assert (steps["step_missed"] < steps["step_true"]).all()
+    if setting == "digits":
+        assert steps["step_energy"].tolist() == pytest.approx(steps["aie"].tolist(), rel=1e-5)
+
+
 def test_source_task_is_not_asked_for_where_it_is_not_at_hand(monkeypatch, tmp_path: Path):
     setting = load_setting("cifar10-to-cifar100")
     draw = Draw(seed=0, image_size=32, train_per_class=2, val_per_class=2, test_per_class=2)
