@@ -116,6 +116,14 @@ def test_several_settings_make_a_claim_harder_to_hold():
     assert among["p adjusted"] > among["p"]
 
 
+def test_series_that_are_not_judged_do_not_count_in_the_adjustment():
+    judged = judge(pd.concat([sweep("ten"), sweep("two", seeds=2)])).set_index("series")
+    ten, two = (judged.loc[name].set_index(["measure", "reading"]) for name in ("ten", "two"))
+    whole = ten.xs(claims.WHOLE, level="reading")
+    assert whole["p adjusted"].tolist() == whole["p"].tolist()
+    assert two["p adjusted"].isna().all()
+
+
 def test_every_series_is_judged_alone_but_for_the_adjustment():
     shown = verdicts(pd.concat([sweep("good"), sweep("bad", euclidean=lambda e: -e)]))
     assert shown.loc["good", "euclidean grows"].startswith("holds (")

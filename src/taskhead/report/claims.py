@@ -33,11 +33,11 @@ def judge(table: pd.DataFrame, *, accuracy: str = "test_accuracy") -> pd.DataFra
 
     One row per series, measure and reading (the whole grid, or probed heads alone) holds the claim,
     its effect with the half width of its 95 percent interval, p, p adjusted by Holm's method over
-    the series, the verdict and the stops that were dropped (`note`). The effect is a slope per unit
-    of energy, or how far the middle third of the levels stands above the higher outer one. Without
-    a verdict are series of fewer than ten seeds or with more than two levels dropped, and the
-    second reading. `accuracy` is
-    the column that the last claim is judged on; series without it are left out there.
+    the series that are judged, the verdict and the stops that were dropped (`note`). The effect is
+    a slope per unit of energy, or how far the middle third of the levels stands above the higher
+    outer one. Not judged are series of fewer than ten seeds or with more than two levels dropped,
+    and the second reading. `accuracy` is the column that the last claim is judged on; series
+    without it are left out there.
     """
     rows = [
         {"series": name, **row}
@@ -46,7 +46,8 @@ def judge(table: pd.DataFrame, *, accuracy: str = "test_accuracy") -> pd.DataFra
     ]
     judged = pd.DataFrame(rows)
     judged["p adjusted"] = math.nan
-    for _, alike in judged[judged["reading"] == WHOLE].groupby("measure"):
+    enough = (judged["seeds"] >= SEEDS) & (judged["dropped"] <= MOST_DROPPED)
+    for _, alike in judged[enough & (judged["reading"] == WHOLE)].groupby("measure"):
         judged.loc[alike.index, "p adjusted"] = _holm(alike["p"])
     judged["verdict"] = [_verdict(row) for row in judged.to_dict("records")]
     return judged
