@@ -15,7 +15,7 @@ from taskhead.experiments.provenance import load_provenance
 from taskhead.experiments.run import Run
 from taskhead.experiments.settings import SETTING_NAMES, load_setting
 from taskhead.report import claims
-from taskhead.report.choices import smallest_sufficient
+from taskhead.report.choices import chosen_stop, smallest_sufficient
 from taskhead.report.effects import powers
 from taskhead.report.series import NO_PROBING, stops
 
@@ -108,10 +108,25 @@ def test_readme_says_what_the_rules_give():
     assert sweep.groupby("stop")["test_accuracy"].mean().idxmax() == NO_PROBING
     assert "There accuracy is best without any probing." in readme
     assert judged["seeds"].to_dict() == {
-        name: 10 if name == "digits" else 2 for name in judged.index
+        name: 10 if name in ("digits", "imagenet-to-cifar10") else 2 for name in judged.index
     }
-    assert "digits with ten seeds and their 95 percent bands, the other settings with two" in readme
-    others = judged.drop(index="digits").drop(columns="seeds").astype(str)
+    assert (
+        "digits and ImageNet to CIFAR-10 with ten seeds and their 95 percent bands, the other "
+        "settings with two seeds so far"
+    ) in readme
+    imagenet = judged.loc["imagenet-to-cifar10"].astype(str)
+    assert imagenet["cosine falls"].startswith("holds")
+    assert imagenet["euclidean grows"].startswith("associated")
+    assert imagenet["test_accuracy best in between"].startswith("not shown")
+    choice = chosen_stop(table("energy_sweep", "imagenet-to-cifar10"))
+    gains = choice.set_index("compared with")[["difference", "half width"]]
+    assert choice["chosen"].str.startswith("energy").all()
+    assert (gains["difference"] > gains["half width"]).to_dict() == {
+        NO_PROBING: True,
+        "tau = 400": False,
+    }
+    assert "Mild probing gives more accuracy than none; that it also gives more than long" in readme
+    others = judged.drop(index=["digits", "imagenet-to-cifar10"]).drop(columns="seeds").astype(str)
     assert others.map(lambda cell: cell.startswith("not decided")).all(axis=None)
     assert "they decide nothing yet" in readme
 
