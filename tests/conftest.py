@@ -142,7 +142,8 @@ def write_tree(folder: Path, *, per_class: int, size: int = 32, seed: int = 0) -
 
 
 def write_solar_cells(folder: Path) -> None:
-    """Write a package in the format of elpv-dataset; a cell's grey level is its probability."""
+    """Write a package in the format of elpv-dataset; a cell's mean grey is its probability."""
+    rng = np.random.default_rng(0)
     (folder / "elpv_dataset" / "data" / "images").mkdir(parents=True)
     (folder / "elpv_dataset" / "__init__.py").touch()
     lines = []
@@ -150,9 +151,9 @@ def write_solar_cells(folder: Path) -> None:
         probability = (0.0, 1 / 3, 2 / 3, 1.0)[number % 4]
         name = f"images/cell{number:04d}.png"
         lines.append(f"{name}  {probability}  {'mono' if number % 3 else 'poly'}\n")
-        Image.new("L", (30, 30), round(255 * probability)).save(
-            folder / "elpv_dataset" / "data" / name
-        )
+        grey = 255 * probability + rng.integers(-60, 61, size=(30, 30))
+        image = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
+        image.save(folder / "elpv_dataset" / "data" / name)
     (folder / "elpv_dataset" / "data" / "labels.csv").write_text("".join(lines))
 
 
