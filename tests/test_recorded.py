@@ -31,6 +31,7 @@ COMPLETE = [
     ("views", "imagenet-to-cifar10"),
     ("crossed", "digits"),
     ("recipe_map", "digits"),
+    ("one_step", "digits"),
     *(("length_search", setting) for setting in LENGTHS),
     *(("rate_search", setting) for setting in SEARCHED),
     *(("energy_sweep", setting) for setting in SWEEPS),
