@@ -146,6 +146,12 @@ def test_page_on_what_acts_says_what_its_tables_show():
     assert ends[1] - ends[10] > 5 * (ends[10] - ends[20])
 
 
+def test_directions_of_a_class_agree_most_without_probing_on_digits():
+    steps = table("one_step", "digits").assign(stop=stops)
+    coherence = steps.groupby("stop")["step_coherence"].mean()
+    assert coherence.idxmax() == NO_PROBING
+
+
 def test_a_rate_is_called_searched_only_where_a_search_is_recorded():
     called = {name for name in SETTING_NAMES if load_setting(name).rates == "searched"}
     assert called == set(SEARCHED)
