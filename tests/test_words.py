@@ -10,6 +10,7 @@ from test_claims import sweep
 
 from taskhead.experiments.settings import load_setting
 from taskhead.report import captions, words
+from taskhead.report.claims import CLAIMS
 
 SESSION = {"preset": "laptop", "started": "2025-01-02T03:04:05", "device": "a CPU", "rows": 25}
 SESSION |= {"taskhead": "0.1.0", "libraries": {"torch": "2.5"}}
@@ -30,10 +31,11 @@ def with_outcomes(outcomes: dict[tuple[int, float], str], **columns) -> pd.DataF
 def test_trends_name_what_holds_and_what_is_not_decided():
     two = sweep("two", dot=lambda e: e, euclidean=lambda e: -e)
     one, two = words.trends(pd.concat([sweep("one"), two])).splitlines()
-    assert all(name in one for name in words.NAMES.values())
-    assert "Not" not in one
-    assert re.search(f"Not shown: {words.NAMES['euclidean']}", two)
-    assert re.search(f"Not decided: {words.NAMES['dot']} .*near the end", two)
+    assert all(name in one for name in CLAIMS.values())
+    assert "Supported" in one
+    assert "decided" not in one
+    assert re.search(f"Contradicted: {CLAIMS['euclidean']}", two)
+    assert re.search(f"Not decided: {CLAIMS['dot']} .*near the end", two)
     assert "With 3 seeds nothing is decided" in words.trends(sweep(seeds=3))
 
 

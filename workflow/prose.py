@@ -28,10 +28,7 @@ def numbers(results: str | None, preset: str) -> dict[str, str]:
         "tau_last": str(int(sweep["tau"].max())),
         "euclidean_first": f"{by_stop['euclidean'].iloc[-1]:.1f}",
         "euclidean_last": f"{by_stop['euclidean'].iloc[0]:.1f}",
-        **{
-            f"{name}_verdict": f"**{verdict}**" if verdict == "holds" else f"is **{verdict}**"
-            for name, verdict in whole["verdict"].items()
-        },
+        **{f"{name}_verdict": f"is **{verdict}**" for name, verdict in whole["verdict"].items()},
         "accuracy": words.comparison(chosen_stop(sweep)),
         "trends": words.trends(_every_setting()),
         "verdicts": claims.verdicts(_every_setting()).T.to_markdown(),

@@ -1,4 +1,4 @@
-"""Command line: `taskhead settings` and `taskhead run`."""
+"""Command line: `taskhead settings`, `taskhead run` and `taskhead claims`."""
 
 import argparse
 import sys
@@ -94,10 +94,28 @@ def _run_study(arguments: argparse.Namespace) -> int:
     return NOTHING_DONE
 
 
+def _print_claims(arguments: argparse.Namespace) -> int:
+    from taskhead.experiments.table import recorded_folder  # imports pandas
+    from taskhead.report import scorecard
+
+    card = scorecard.scorecard(arguments.results or recorded_folder())
+    text = scorecard.to_markdown(card)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    card.to_csv(arguments.out / "claims.csv", index=False)
+    (arguments.out / "claims.md").write_text(text, encoding="utf-8")
+    print(text)
+    print(f"also in {arguments.out / 'claims.csv'} and {arguments.out / 'claims.md'}")
+    return 0
+
+
 def _given(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("must not be ''; leave it out")
     return text
+
+
+def _folder(text: str) -> Path:
+    return Path(_given(text))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -119,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument(
         "--results",
-        type=lambda text: Path(_given(text)),
+        type=_folder,
         default=Path("runs"),
         metavar="DIR",
         help="write DIR/STUDY/SETTING.csv (default: %(default)s)",
@@ -136,4 +154,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--recompute", action="store_true", help="compute rows that are there again")
     run.set_defaults(command=_run_study, parser=run)
+
+    claims = commands.add_parser(
+        "claims", help="judge the paper's claims on tables of energy_sweep"
+    )
+    claims.add_argument(
+        "--results", type=_folder, metavar="DIR", help="tables to read (default: the recorded ones)"
+    )
+    claims.add_argument(
+        "--out",
+        type=_folder,
+        default=Path("runs"),
+        metavar="DIR",
+        help="write DIR/claims.csv and DIR/claims.md (default: %(default)s)",
+    )
+    claims.set_defaults(command=_print_claims, parser=claims)
     return parser

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from taskhead.experiments import table
 from taskhead.experiments.cache import clear_cache
 from taskhead.experiments.inputs import Found, Inputs, Unit
-from taskhead.experiments.kinds import Kind
+from taskhead.experiments.kinds import KINDS, Kind
 from taskhead.experiments.plan import Plan, choose_device, make_plan
 from taskhead.experiments.provenance import describe_session, load_provenance
 from taskhead.experiments.studies import load_study, settings_of
@@ -112,6 +112,14 @@ def load_all_recorded(study: str, *, preset: str) -> dict[str, tuple[pd.DataFram
         if table.table_path(table.recorded_folder(), study, name).exists()
     }
     return {name: rows for name, rows in found.items() if rows}
+
+
+def read_study(study: str, results: Path) -> pd.DataFrame:
+    """Return all rows of a study below a folder of results, the settings one below the other."""
+    kind = KINDS[load_study(study).kind].run
+    found = [table.read(path, kind) for path in sorted((results / study).glob("*.csv"))]
+    frames = [table.as_dataframe(rows, kind) for rows in found if rows]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
 def load_or_compute(

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from taskhead.experiments.toy import N_SAMPLES
 from taskhead.method.batches import LabelledImages
 from taskhead.report.panels import curve, grid, mark_ends, panels
-from taskhead.report.series import by_series, done, stops
+from taskhead.report.series import by_series, done, relative, stops
 
 MEASURES = {
     "euclidean": r"distance $\|z_T - z_0\|$",
@@ -129,12 +129,6 @@ def settings_side_by_side(table: pd.DataFrame) -> Figure:
     Tables stand one below the other. Measures are relative to the norm of z_0, so that features of
     different networks compare.
     """
-    z0 = table["z0_norm"]
-    relative = table.assign(
-        euclidean=table["relative_euclidean"],
-        dot=table["dot"] / table["z0_squared_norm"],
-        norm=table["norm"] / z0,
-    )
     labels = {
         "euclidean": r"distance $\|z_T - z_0\| / \|z_0\|$",
         "cosine": MEASURES["cosine"],
@@ -142,7 +136,7 @@ def settings_side_by_side(table: pd.DataFrame) -> Figure:
         "norm": r"norm $\|z_T\| / \|z_0\|$",
         **TESTED,
     }
-    return panels(by_series(relative), labels, size=(8, 9))
+    return panels(by_series(relative(table)), labels, size=(8, 9))
 
 
 def batchnorm_drift(table: pd.DataFrame) -> Figure:

@@ -35,6 +35,20 @@ def done(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["outcome"] == "done"]
 
 
+def relative(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with distance, dot product and norm relative to the features before.
+
+    The distance is that of each sample over its ||z_0||, the dot product over the mean of
+    ||z_0||^2, the norm over that of ||z_0||; so features of different networks compare, and for the
+    last two 1 is no change.
+    """
+    return table.assign(
+        euclidean=table["relative_euclidean"],
+        dot=table["dot"] / table["z0_squared_norm"],
+        norm=table["norm"] / table["z0_norm"],
+    )
+
+
 def by_series(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the rows of each series by name, in the order of the table.
 

@@ -7,18 +7,11 @@ import pandas as pd
 from taskhead.experiments.kinds import KINDS
 from taskhead.experiments.run import field_names
 from taskhead.experiments.settings import Setting
-from taskhead.report import claims
+from taskhead.report import claims, rules
 from taskhead.report.choices import chosen_stop
 from taskhead.report.effects import powers
 from taskhead.report.series import by_series, done, interval, name_value, stops
 
-NAMES = {
-    "euclidean": "the distance grows with the energy",
-    "cosine": "cosine similarity falls with it",
-    "dot": "the dot product rises, then falls",
-    "norm": "the norm rises, then falls",
-    "test_accuracy": "accuracy is best in between",
-}
 LEAST_RANGE = 0.2  # of the energies of a sweep
 _RATES = {
     "searched": (
@@ -113,7 +106,7 @@ def _reason(run: pd.Series, setting: Setting) -> str:
 
 
 def trends(table: pd.DataFrame) -> str:
-    """Say of every series of `energy_sweep` tables which claims hold, by the rules."""
+    """Say of every series of `energy_sweep` tables what the rules decide on each claim."""
     judged = claims.judge(table).query(f"reading == '{claims.WHOLE}'")
     lines = []
     for name, rows in judged.groupby("series", sort=False):
@@ -123,7 +116,7 @@ def trends(table: pd.DataFrame) -> str:
         ]
         few = rows["seeds"].iloc[0]
         counted = "1 seed" if few == 1 else f"{few} seeds"
-        why = f" With {counted} nothing is decided." if few < claims.SEEDS else ""
+        why = f" With {counted} nothing is decided." if few < rules.SEEDS else ""
         lines.append(f"- **{name}:** {' '.join(said)}{why}")
     return "\n".join(lines)
 
@@ -194,8 +187,8 @@ def _at(runs: pd.DataFrame, tau: int, mode: str, name: str) -> str:
 
 
 def _claim(row: dict) -> str:
-    note = f" ({row['peak']})" if isinstance(row.get("peak"), str) and row["peak"] else ""
-    return NAMES[row["measure"]] + note
+    note = f" ({row['note']})" if row["note"] and row["seeds"] >= rules.SEEDS else ""
+    return claims.CLAIMS[row["measure"]] + note
 
 
 def _change(difference: float, half: float) -> str:

@@ -1,0 +1,95 @@
+"""The scorecard: every claim in every setting, with its verdict, its effect and what is pooled."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from taskhead.experiments.results import read_study
+from taskhead.report import claims, rules
+from taskhead.report.series import interval
+
+SYMBOLS = {rules.SUPPORTED: "●", rules.CONTRADICTED: "✕", rules.UNDECIDED: "○"}
+HEADS = {
+    "euclidean": "features move further",
+    "cosine": "features turn more",
+    "dot": "dot product rises, then falls",
+    "norm": "norm rises, then falls",
+    "test_accuracy": "mild probing is best",
+}
+UNITS = {
+    "euclidean": "‖z₀‖",
+    "cosine": "of the cosine",
+    "dot": "‖z₀‖²",
+    "norm": "‖z₀‖",
+    "test_accuracy": "points",
+}
+_POINTS = 100  # in an accuracy of 1
+
+
+def scorecard(results: Path) -> pd.DataFrame:
+    """Judge every claim on the sweeps below a folder of results.
+
+    One row per claim and series: `effect` with `half_width`, the `smallest` effect that its seeds
+    would have shown with a probability of 0.8, all in `unit`; the number of `seeds`, `verdict` and
+    `note`.
+
+    Raises `ValueError` if there is no sweep.
+    """
+    sweeps = read_study("energy_sweep", results)
+    if sweeps.empty:
+        raise ValueError(f"no table of energy_sweep in {results}; compute one with taskhead run")
+    judged = claims.judge(sweeps).query(f"reading == '{claims.WHOLE}'")
+    scale = judged["measure"].map(lambda name: _POINTS if name == "test_accuracy" else 1)
+    shown = judged.assign(
+        claim=judged["measure"].map(HEADS),
+        unit=judged["measure"].map(UNITS),
+        **{name: judged[name] * scale for name in ("effect", "half_width", "smallest")},
+    )
+    columns = ["claim", "series", "seeds", "verdict", "effect", "half_width", "smallest", "unit"]
+    order = list(HEADS.values())
+    return shown[[*columns, "note"]].sort_values("claim", key=lambda c: c.map(order.index))
+
+
+def pooled(card: pd.DataFrame) -> pd.DataFrame:
+    """Return for each claim its mean effect over series, each counting once, with the interval.
+
+    The series are taken for a sample of settings: the interval is Student's t over their effects,
+    those of ten seeds alone.
+    """
+    rows = {}
+    for claim, alike in card[card["seeds"] >= rules.SEEDS].groupby("claim", sort=False):
+        effect, half = interval(alike["effect"].dropna())
+        counts = alike["verdict"].value_counts()
+        rows[claim] = {
+            "mean effect": effect,
+            "half width": half,
+            "unit": alike["unit"].iloc[0],
+            "series": len(alike),
+            **{verdict: int(counts.get(verdict, 0)) for verdict in SYMBOLS},
+        }
+    return pd.DataFrame(rows).T
+
+
+def in_short(card: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of series by claims whose cells are a symbol and the verdict in a word."""
+    cells = card.assign(cell=[f"{SYMBOLS[verdict]} {verdict}" for verdict in card["verdict"]])
+    shown = cells.pivot(index="series", columns="claim", values="cell").fillna("")
+    shown = shown.loc[list(dict.fromkeys(card["series"])), list(dict.fromkeys(card["claim"]))]
+    return shown.assign(seeds=card.groupby("series")["seeds"].first())
+
+
+def in_full(card: pd.DataFrame) -> pd.DataFrame:
+    """Return every row of the scorecard with its numbers in words."""
+    return card.assign(
+        effect=[
+            f"{row['effect']:.2g} ± {row['half_width']:.1g} {row['unit']}"
+            for row in card.to_dict("records")
+        ],
+        smallest=[f"{row['smallest']:.1g} {row['unit']}" for row in card.to_dict("records")],
+    ).drop(columns=["half_width", "unit"])
+
+
+def to_markdown(card: pd.DataFrame) -> str:
+    """Return the scorecard as Markdown: in short, pooled over series, and in full."""
+    parts = [in_short(card), pooled(card), in_full(card).set_index("claim")]
+    return "\n\n".join(part.to_markdown(floatfmt=".2g") for part in parts) + "\n"

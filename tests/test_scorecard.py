@@ -1,0 +1,62 @@
+"""The scorecard: one verdict for each claim and series, in natural units, and what is pooled."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from test_claims import sweep
+
+from taskhead.cli import main
+from taskhead.experiments import results
+from taskhead.report import scorecard
+from taskhead.report.rules import CONTRADICTED, SUPPORTED, UNDECIDED
+
+
+def card_of(monkeypatch: pytest.MonkeyPatch, *tables: pd.DataFrame) -> pd.DataFrame:
+    monkeypatch.setattr(scorecard, "read_study", lambda study, folder: pd.concat(tables))
+    return scorecard.scorecard(Path("any"))
+
+
+def test_every_claim_has_a_row_for_each_series_in_natural_units(monkeypatch: pytest.MonkeyPatch):
+    card = card_of(monkeypatch, sweep("one"), sweep("two", euclidean=lambda e: -e))
+    assert list(dict.fromkeys(card["claim"])) == list(scorecard.HEADS.values())
+    assert len(card) == 2 * len(scorecard.HEADS)
+    rows = card.set_index(["claim", "series"])
+    assert rows.loc[("features move further", "two"), "verdict"] == CONTRADICTED
+    best = rows.loc[("mild probing is best", "one")]
+    assert best["effect"] == pytest.approx(9.6, abs=0.1)  # of 0.096 in accuracy
+    assert 0 <= best["smallest"] < best["effect"]
+
+
+def test_effects_are_pooled_over_series_that_are_judged(monkeypatch: pytest.MonkeyPatch):
+    tables = [sweep("one"), sweep("two", euclidean=lambda e: 3 * e), sweep("few", seeds=3)]
+    pooled = scorecard.pooled(card_of(monkeypatch, *tables)).loc["features move further"]
+    assert pooled["series"] == 2
+    assert pooled[SUPPORTED] == 2
+    assert pooled["mean effect"] == pytest.approx(2.5 * 0.98, abs=0.01)
+    assert pooled["half width"] == pytest.approx(12.706 * 0.5 * 0.98, rel=0.01)
+
+
+def test_verdicts_can_be_told_without_colour(monkeypatch: pytest.MonkeyPatch):
+    tables = [sweep("one"), sweep("two", euclidean=lambda e: -e), sweep("few", seeds=3)]
+    cells = scorecard.in_short(card_of(monkeypatch, *tables))["features move further"]
+    assert cells.to_dict() == {
+        "one": f"● {SUPPORTED}",
+        "two": f"✕ {CONTRADICTED}",
+        "few": f"○ {UNDECIDED}",
+    }
+
+
+def test_command_prints_the_claims_and_writes_them(tmp_path: Path, capsys: pytest.CaptureFixture):
+    results.compute_study("energy_sweep", setting="digits", preset="smoke", results=tmp_path)
+    assert main(["claims", "--results", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert (tmp_path / "out" / "claims.md").read_text(encoding="utf-8") in printed
+    written = pd.read_csv(tmp_path / "out" / "claims.csv")
+    assert set(written["series"]) == {"digits"}
+    assert set(written["verdict"]) == {UNDECIDED}
+
+
+def test_folder_without_sweeps_is_named(tmp_path: Path, capsys: pytest.CaptureFixture):
+    assert main(["claims", "--results", str(tmp_path)]) == 1
+    assert f"no table of energy_sweep in {tmp_path}" in capsys.readouterr().err
