@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,13 @@ from taskhead.tasks.storage import data_root
 
 REPOSITORY = Path(__file__).parents[1]
 REAL_DATA = Path(os.environ.get("TASKHEAD_DATA", "/nowhere"))
+CHOSEN_CLASSES = {  # of data sets that settings take in part
+    "cifar100": [
+        str(name)
+        for setting in ("cifar10-to-vehicles", "cifar10-to-plants")
+        for name in getattr(load_setting(setting).data, "classes", ())
+    ]
+}
 SMOKE_GRIDS = [
     (study, setting) for study in STUDY_NAMES for setting in settings_of(load_study(study))
 ]
@@ -129,10 +136,16 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def write_tree(folder: Path, *, per_class: int, size: int = 32, seed: int = 0) -> Path:
-    """Write three classes of noise, each around a colour of its own, as `folder/CLASS/N.png`."""
-    rng = np.random.default_rng(seed)
-    for name, colour in CLASS_COLOURS.items():
+def write_tree(
+    folder: Path, *, per_class: int, size: int = 32, seed: int = 0, more: Sequence[str] = ()
+) -> Path:
+    """Write three classes of noise, each around a colour of its own, as `folder/CLASS/N.png`.
+
+    The classes `more` have colours that are drawn.
+    """
+    rng, drawn = np.random.default_rng(seed), np.random.default_rng(0)
+    colours = CLASS_COLOURS | {name: drawn.integers(60, 200, size=3) for name in more}
+    for name, colour in colours.items():
         (folder / name).mkdir(parents=True)
         for number in range(per_class):
             noise = rng.integers(-60, 56, size=(size, size + 8, 3))
@@ -183,8 +196,9 @@ def mini_data(alone: None) -> Iterator[Path]:
     root = data_root()
     write_solar_cells(root / "packages")
     for seed, name in enumerate(("cifar10", "cifar100", "stl10", "flowers102")):
-        write_tree(root / name / "train", per_class=8, seed=seed)
-        write_tree(root / name / "test", per_class=3, seed=seed + 100)
+        more = CHOSEN_CLASSES.get(name, [])
+        write_tree(root / name / "train", per_class=8, seed=seed, more=more)
+        write_tree(root / name / "test", per_class=3, seed=seed + 100, more=more)
     write_texts(root / "text")
     for seed, domain in enumerate(PACS_DOMAINS):
         write_tree(root / "pacs" / domain, per_class=7, seed=seed + 200)

@@ -115,6 +115,20 @@ def test_data_set_is_read_from_its_folder(tree, tmp_path, monkeypatch):
         load_dataset("cifar10", train=False, image_size=8)
 
 
+def test_classes_that_are_asked_for_are_read_alone(tree, stl10, tmp_path, monkeypatch):
+    stl10.mkdir(parents=True)
+    data, classes = load_dataset("stl10", train=True, image_size=32, classes=["dog"])
+    assert (classes, data.labels.tolist()) == (["dog"], [0, 0])
+    assert data.images[:, 0, 0, 0].tolist() == [0, 2]
+    for split in ("train", "test"):
+        shutil.copytree(tree, tmp_path / "cifar10" / split)
+    chosen = list(COLOURS)[::-2]
+    data, classes = load_dataset("cifar10", train=False, image_size=8, classes=chosen)
+    assert (classes, data.labels.unique().tolist()) == (chosen, [0, 1])
+    with pytest.raises(ValueError, match="unknown class of cifar10 'emu'; valid: "):
+        load_dataset("cifar10", train=False, image_size=8, classes=["emu"])
+
+
 class Downloaded:
     """Stand in for a data set of torchvision, which is there once it was downloaded."""
 

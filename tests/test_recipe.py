@@ -160,3 +160,24 @@ def test_missing_peft_is_named_with_the_line_that_installs_it(task: Task, monkey
     monkeypatch.setattr("taskhead.method.checks.find_spec", lambda _: None)
     with pytest.raises(ValueError, match=r"peft; pip install 'taskhead\[lora\]'"):
         tune(task, trainable="lora-2")
+
+
+def test_early_rate_moves_the_first_half_of_the_parameters_alone(task: Task):
+    """AdamW's first step is the rate, whatever the gradient; see above."""
+    recipe = {"epochs": 1, "batch_size": 24, "optimiser": "adamw", "lr": 1e-3}
+    backbone, result = tune(task, early_lr=1e-4, **recipe)
+    pairs = list(zip(backbone.parameters(), result.last.backbone.parameters(), strict=True))
+    steps = [float((after - before).detach().abs().max()) for before, after in pairs]
+    half = len(steps) // 2
+    assert steps[:half] == pytest.approx([1e-4] * half, rel=1e-2)
+    assert steps[half:] == pytest.approx([1e-3] * (len(steps) - half), rel=1e-2)
+
+
+def test_smoothed_labels_of_one_class_each_are_fitted_to_their_floor(task: Task):
+    """With smoothing the loss that is minimal is the entropy of the smoothed labels."""
+    eps, classes = 0.3, 3
+    backbone, result = tune(task, epochs=150, lr=0.05, label_smoothing=eps)
+    assert backbone is not result.last.backbone
+    target = [1 - eps + eps / classes, *[eps / classes] * (classes - 1)]
+    floor = -sum(p * math.log(p) for p in target)
+    assert result.history[-1].train_loss == pytest.approx(floor, rel=0.05)

@@ -210,6 +210,19 @@ def test_a_study_may_vary_any_field_of_a_run(monkeypatch: pytest.MonkeyPatch):
     assert {run.ft_head_lr for run in runs} == {None, 0.1}
 
 
+def test_variants_are_grids_side_by_side(monkeypatch: pytest.MonkeyPatch):
+    vary = {"seed": 0, "variants": [{"tau": [1, 3], "ft_lr": 0.1}, {"energy": 0.3, "eps": 0.1}]}
+    study = load_study("energy_sweep").model_copy(update={"name": "mine", "vary": vary})
+    monkeypatch.setattr("taskhead.experiments.plan.load_study", lambda _: study)
+    found = {(run.tau, run.energy, run.ft_lr, run.eps) for run in plan("mine", "digits").runs}
+    rate = load_setting("digits").values["ft_lr"]
+    assert found == {(1, None, 0.1, 0.0), (3, None, 0.1, 0.0), (None, 0.3, rate, 0.1)}
+    twice = study.model_copy(update={"vary": vary | {"variants": [{"tau": 1}, {"tau": [1, 3]}]}})
+    monkeypatch.setattr("taskhead.experiments.plan.load_study", lambda _: twice)
+    with pytest.raises(ValueError, match="two variants of mine"):
+        plan("mine", "digits")
+
+
 def test_auto_is_a_device_that_is_there():
     assert torch.zeros(1, device=choose_device("auto")).sum() == 0
     assert choose_device("cpu") == torch.device("cpu")

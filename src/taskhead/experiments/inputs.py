@@ -117,9 +117,9 @@ def load_source(setting: Setting, draw: Draw) -> Task | None:
 def _draw(data: Data, draw: Draw, folder: Path | None = None) -> Task:
     match data.source:
         case "digits":
-            return digits_task(draw, classes=range(data.classes[0], data.classes[-1] + 1))
+            return digits_task(draw, classes=range(int(data.classes[0]), int(data.classes[-1]) + 1))
         case "dataset":
-            return dataset_task(str(data.name), draw)
+            return dataset_task(str(data.name), draw, classes=[str(each) for each in data.classes])
         case "solar_cells":
             return solar_cells_task(draw)
         case "folder":

@@ -101,6 +101,7 @@ def measure_first_step(done: Finished) -> Row:
         head.head,
         done.start.task.train,
         lr=run.ft_lr,
+        label_smoothing=run.ft_eps,
         augment=as_augmentation(run.augment),
         bn_mode=run.bn_mode,
         dropout=run.dropout,

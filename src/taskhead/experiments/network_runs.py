@@ -60,6 +60,8 @@ def finish(inputs: Inputs, unit: Unit) -> Finished:
             epochs=run.ft_epochs,
             lr=run.ft_lr,
             head_lr=run.ft_head_lr,
+            early_lr=run.ft_early_lr,
+            label_smoothing=run.ft_eps,
             bn_mode=run.bn_mode,
             dropout=run.dropout,
             optimiser=run.optimiser,

@@ -12,7 +12,7 @@ from taskhead.experiments.inputs import Inputs
 from taskhead.experiments.kinds import KINDS, Kind
 from taskhead.experiments.run import field_names, make_run, sort_key
 from taskhead.experiments.settings import PRESETS, Setting, load_setting, override
-from taskhead.experiments.studies import Study, load_study, settings_of, values_of
+from taskhead.experiments.studies import VARIANTS, Study, load_study, settings_of, values_of
 from taskhead.method.checks import check_choice
 from taskhead.models.backbones import check_backbone
 from taskhead.models.checkpoints import weights_label
@@ -60,6 +60,7 @@ def make_plan(
     values = _known_values(asked, described, preset, kind)
     _check_options(given, asked, kind, values)
     folder, weights = given.pop("data", None), given.pop("weights", None)
+    variants = values.pop(VARIANTS, [{}])
     grid = override(values, given) | ({} if seeds is None else {"seed": list(seeds)})
     folder = None if folder is None else Path(folder)
     if described.data:
@@ -76,8 +77,13 @@ def make_plan(
         owner = f"folder {folder}" if folder else f"setting {setting}"
         for domain in _as_list(grid["domain"]):
             check_domain(owner, domain, domains)
-    runs = _runs(kind, grid | {"setting": setting, "preset": preset})
-    return Plan(kind, Inputs(described, torch_device, folder, weights), runs, grid)
+    grid |= {"setting": setting, "preset": preset}
+    runs = [run for variant in variants for run in _runs(kind, override(grid, variant))]
+    if len(set(runs)) < len(runs):
+        raise ValueError(f"two variants of {study} hold the same run")
+    grid = grid if variants == [{}] else grid | {VARIANTS: variants}
+    inputs = Inputs(described, torch_device, folder, weights)
+    return Plan(kind, inputs, tuple(sorted(runs, key=sort_key)), grid)
 
 
 def choose_device(name: str) -> torch.device:
@@ -95,9 +101,10 @@ def _known_values(study: Study, setting: Setting, preset: str, kind: Kind) -> di
     """Return the values of the fields of this kind of run; a name of no field is refused."""
     values = values_of(study, setting, preset)
     known = {name for each in KINDS.values() for name in field_names(each.run)}
-    for name in values:
-        check_choice(f"value in study {study.name} or setting {setting.name}", name, sorted(known))
-    return {name: values[name] for name in field_names(kind.run) if name in values}
+    for name in [*values, *(name for each in values.get(VARIANTS, []) for name in each)]:
+        valid = sorted(known | {VARIANTS})
+        check_choice(f"value in study {study.name} or setting {setting.name}", name, valid)
+    return {name: values[name] for name in [*field_names(kind.run), VARIANTS] if name in values}
 
 
 def _check_options(
@@ -105,6 +112,7 @@ def _check_options(
 ) -> None:
     """Raise `ValueError` unless all options are fields of a run that the study does not vary."""
     varied = {name for name in study.vary if isinstance(values.get(name), list)} - {"seed"}
+    varied |= {name for variant in values.get(VARIANTS, []) for name in variant}
     own = {"setting", "preset", "seed"} | varied
     valid = [name for name in field_names(kind.run) if name not in own]
     for name in given:
@@ -123,8 +131,8 @@ def _check_folder(setting: Setting, folder: Path | None) -> None:
         )
 
 
-def _runs(kind: Kind, grid: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return the runs of a grid, sorted; what it does not say is left to the run's defaults.
+def _runs(kind: Kind, grid: Mapping[str, Any]) -> list[Any]:
+    """Return the runs of a grid; what it does not say is left to the run's defaults.
 
     A run stops probing at one of the values of tau or at one of those of energy.
     """
@@ -137,7 +145,7 @@ def _runs(kind: Kind, grid: Mapping[str, Any]) -> tuple[Any, ...]:
     for stop in stops or [""]:
         own = {name: choices[name] for name in choices if name == stop or name not in stops}
         runs += [dict(zip(own, chosen, strict=True)) for chosen in product(*own.values())]
-    return tuple(sorted((make_run(kind.run, values) for values in runs), key=sort_key))
+    return [make_run(kind.run, values) for values in runs]
 
 
 def _as_list(value: Any) -> list:

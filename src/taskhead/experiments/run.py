@@ -70,12 +70,15 @@ def _as_trainable(name: str) -> str:
 class Run(ProbingRun):
     """A head that is probed, then finetuned with its backbone.
 
-    `ft_head_lr` is the head's rate where it is not the backbone's; what follows is the recipe of
-    `finetune`.
+    `ft_head_lr` and `ft_early_lr` are the rates of the head and of the backbone's first half where
+    they are not the backbone's; what follows is the recipe of `finetune`, `ft_eps` its label
+    smoothing.
     """
 
     ft_lr: Rate
     ft_head_lr: Rate | None = None
+    ft_early_lr: Rate | None = None
+    ft_eps: Annotated[float, Field(ge=0, lt=1)] = 0.0
     ft_epochs: Count
     weight_decay: Scale
     optimiser: OptimiserName = "sgd"

@@ -28,14 +28,15 @@ class Data(Strict):
     """Where the samples of a setting come from.
 
     `source` "digits" takes the handwritten digits from the first to the last of `classes`;
-    "dataset" a data set of torchvision by `name`; "solar_cells" the photographs of the extra
-    `solar-cells`; "folder" the folder `name` below the data folder, and "texts" the file
-    `text/NAME.csv` there, or one of the user's where `name` is null.
+    "dataset" a data set of torchvision by `name`, all of it or those of its `classes`;
+    "solar_cells" the photographs of the extra `solar-cells`; "folder" the folder `name` below the
+    data folder, and "texts" the file `text/NAME.csv` there, or one of the user's where `name` is
+    null.
     """
 
     source: Literal["digits", "dataset", "solar_cells", "folder", "texts"]
     name: str | None = None
-    classes: tuple[int, ...] = ()
+    classes: tuple[int | str, ...] = ()
     domains: tuple[str, ...] = ()
 
     @property

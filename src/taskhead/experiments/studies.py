@@ -17,6 +17,7 @@ from taskhead.experiments.settings import (
 )
 
 FOLDER = Path(__file__).parents[1] / "data" / "studies"
+VARIANTS = "variants"  # key of a list of values that stand in place of others together
 STUDY_NAMES = tuple(sorted(file.stem for file in FOLDER.glob("*.yaml")))
 
 
@@ -24,8 +25,9 @@ class Study(Strict):
     """A study as its YAML file says it.
 
     `kind` says how its runs are computed. `vary` holds values of a run's fields in place of the
-    setting's, `presets` those of single presets; a list is a grid. Without `settings` a study takes
-    every setting that has images.
+    setting's, `presets` those of single presets; a list is a grid. The key `variants` holds a list
+    of such values, each of which is a grid of its own. Without `settings` a study takes every
+    setting that has images.
     """
 
     name: str

@@ -32,6 +32,7 @@ from taskhead.method.optimisers import (
     OPTIMISERS,
     Decay,
     OptimiserName,
+    make_groups,
     make_optimiser,
     make_schedule,
 )
@@ -78,6 +79,8 @@ def finetune(
     epochs: int,
     lr: float,
     head_lr: float | None = None,
+    early_lr: float | None = None,
+    label_smoothing: float = 0.0,
     bn_mode: BnMode = "eval",
     dropout: bool = False,
     optimiser: OptimiserName = "sgd",
@@ -105,10 +108,13 @@ def finetune(
         lies on the device to train on.
     epochs
         At least 1.
-    lr, head_lr
-        Initial rates of the backbone and of the head, at least 0; the head's is the backbone's if
-        it is None. A rate of 0 keeps the parameters of that part as they are; with `bn_mode`
-        "train" the running statistics of a backbone move all the same.
+    lr, head_lr, early_lr
+        Initial rates of the backbone, of the head, and of the first half of the backbone's
+        parameters in their order; at least 0, and the backbone's where None. A rate of 0 keeps the
+        parameters of that part as they are; with `bn_mode` "train" the running statistics of a
+        backbone move all the same.
+    label_smoothing
+        Share of every label that is spread over all classes, in [0, 1).
     bn_mode
         "eval" keeps the running statistics of all BatchNorm layers as they come (their scale and
         shift still train), "train" normalises by the batch and updates the statistics. A last
@@ -150,7 +156,10 @@ def finetune(
     check_whole("epochs", epochs, least=1)
     check_optimiser(momentum, weight_decay, batch_size)
     check_seed(seed)
+    check_share("label_smoothing", label_smoothing)
     head_lr = lr if head_lr is None else head_lr
+    early_lr = lr if early_lr is None else early_lr
+    check_positive("the early rate of the backbone", early_lr, zero=True)
     for name, rate, part in (("backbone", lr, backbone), ("head", head_lr, head)):
         check_module(name, part)
         check_positive(f"the rate of the {name}", rate, zero=True)
@@ -166,10 +175,7 @@ def finetune(
     adapted = restrict(copy.deepcopy(backbone), trainable, seed=stream(seed, "adapters"))
     network = nn.Sequential(OrderedDict(backbone=adapted, head=copy.deepcopy(head))).to(device)
     check_head(network[1], extract_features(network[0], train.images[:2]))
-    groups = [
-        {"params": [each for each in part.parameters() if each.requires_grad], "lr": rate}
-        for part, rate in zip(network, (lr, head_lr), strict=True)
-    ]
+    groups = make_groups(network, lr=lr, head_lr=head_lr, early_lr=early_lr)
     stepping = make_optimiser(optimiser, groups, momentum=momentum, weight_decay=weight_decay)
     merge = bn_mode == "train"
     order = torch.Generator().manual_seed(stream(seed, "finetuning"))
@@ -187,7 +193,8 @@ def finetune(
                 images = train.images[batch]
                 if augmented:
                     images = augmented(images, order)
-                loss = cross_entropy(network(images), train.labels[batch])
+                logits, labels = network(images), train.labels[batch]
+                loss = cross_entropy(logits, labels, label_smoothing=label_smoothing)
                 stepping.zero_grad()
                 loss.backward()
                 stepping.step()

@@ -19,6 +19,7 @@ def first_step(
     train: LabelledImages,
     *,
     lr: float,
+    label_smoothing: float = 0.0,
     augment: Augment | None = None,
     bn_mode: str = "eval",
     dropout: bool = False,
@@ -29,7 +30,7 @@ def first_step(
     """Return a copy of the backbone after one step of gradient descent on all training images.
 
     The loss is the mean cross-entropy over one view of each image. `batch_size` bounds the memory,
-    and is that of BatchNorm in `bn_mode` "train"; `dropout` and `trainable` are those of
+    and is that of BatchNorm in `bn_mode` "train"; the other parameters are those of
     `finetune`. Backbone and head are not changed.
     """
     backbone = restrict(copy.deepcopy(backbone), trainable, seed=stream(seed, "adapters"))
@@ -43,7 +44,9 @@ def first_step(
         for batch in batches:
             images = train.images[batch]
             logits = head(backbone(augment(images, generator) if augment else images))
-            loss = cross_entropy(logits, train.labels[batch], reduction="sum") / len(train)
-            loss.backward()
+            total = cross_entropy(
+                logits, train.labels[batch], reduction="sum", label_smoothing=label_smoothing
+            )
+            (total / len(train)).backward()
     torch.optim.SGD([each for each in backbone.parameters() if each.requires_grad], lr).step()
     return release(backbone)

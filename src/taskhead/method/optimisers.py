@@ -3,11 +3,27 @@
 from typing import Any, Literal, get_args
 
 import torch
+from torch import nn
 from torch.optim import lr_scheduler
 
 OptimiserName = Literal["sgd", "adamw"]
 Decay = Literal["cosine", "linear"]
 OPTIMISERS, DECAYS = get_args(OptimiserName), get_args(Decay)
+
+
+def make_groups(
+    network: nn.Sequential, *, lr: float, head_lr: float, early_lr: float
+) -> list[dict[str, Any]]:
+    """Return the trained parameters of a network of backbone and head, in groups by their rate.
+
+    `early_lr` is that of the first half of the backbone's parameters, in the order in which it
+    defines them.
+    """
+    backbone, head = ([p for p in part.parameters() if p.requires_grad] for part in network)
+    half = len(backbone) // 2 if early_lr != lr else 0
+    rates = {early_lr: backbone[:half], lr: backbone[half:]}
+    groups = [{"params": each, "lr": rate} for rate, each in rates.items() if each]
+    return [*groups, {"params": head, "lr": head_lr}]
 
 
 def make_optimiser(

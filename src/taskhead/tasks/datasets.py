@@ -1,6 +1,6 @@
 """Data sets by name: handwritten digits, and those that torchvision downloads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -37,12 +37,14 @@ def digits_task(draw: Draw, *, classes: range) -> Task:
     return split(load_digits(classes), draw, n_classes=len(classes))
 
 
-def dataset_task(name: str, draw: Draw) -> Task:
+def dataset_task(name: str, draw: Draw, *, classes: Sequence[str] = ()) -> Task:
     """Return a task from a data set of `DATASETS`: its training split is drawn from.
 
-    Raises `ValueError` if the data cannot be read or a class has too few images.
+    `classes` names those to tell apart, in this order; all if none are given.
+
+    Raises `ValueError` if the data cannot be read, it has no such class, or one has too few images.
     """
-    how = {"image_size": draw.image_size, "interpolation": draw.interpolation}
+    how = {"image_size": draw.image_size, "interpolation": draw.interpolation, "classes": classes}
     per_class, seed = draw.train_per_class + draw.val_per_class, stream(draw.seed, "images")
     pool, names = load_dataset(name, train=True, per_class=per_class, seed=seed, **how)
     test, _ = load_dataset(name, train=False, per_class=draw.test_per_class, **how)
@@ -73,11 +75,13 @@ def load_dataset(
     per_class: int | None = None,
     seed: int = 0,
     interpolation: str = "bilinear",
+    classes: Sequence[str] = (),
 ) -> tuple[LabelledImages, list[str]]:
     """Read one split of a data set by name.
 
     The tree `NAME/train` or `NAME/test` below the data folder serves if it is there; else
-    torchvision downloads the original with its checksum.
+    torchvision downloads the original with its checksum. Only the named `classes` are read, all if
+    none are given.
 
     Parameters, images and errors are those of `read_images`, and the names of the classes are
     returned too; no room for a download is a `ValueError`.
@@ -87,13 +91,25 @@ def load_dataset(
     if folder.is_dir():
         parts = ("train", "test") if train else ("test", "train")
         own, _ = find_images(*(folder / part for part in parts))
+        kept = _chosen(name, list(own), classes)
+        files = {each: own[each] for each in kept}
         how = {"image_size": image_size, "interpolation": interpolation}
-        return read_images(own, per_class=per_class, seed=seed, **how), list(own)
+        return read_images(files, per_class=per_class, seed=seed, **how), kept
     dataset, labels = _read_or_download(name, train)
-    chosen = draw_per_class(labels, per_class, seed)
+    names = list(getattr(dataset, "classes", [str(label) for label in np.unique(labels)]))
+    kept = _chosen(name, names, classes)
+    wanted = np.array([kept.index(each) if each in kept else -1 for each in names])[labels]
+    chosen = draw_per_class(wanted, per_class, seed)
+    chosen = chosen[wanted[chosen] >= 0]
     images = to_tensor(list(chosen), lambda i: dataset[int(i)][0], image_size, interpolation)
-    classes = getattr(dataset, "classes", [str(label) for label in np.unique(labels)])
-    return LabelledImages(images, torch.from_numpy(labels[chosen])), list(classes)
+    return LabelledImages(images, torch.from_numpy(wanted[chosen])), kept
+
+
+def _chosen(name: str, there: list[str], classes: Sequence[str]) -> list[str]:
+    """Return the classes that were asked for, all of a data set if none were."""
+    for each in classes:
+        check_choice(f"class of {name}", each, there)
+    return list(classes) or there
 
 
 def is_at_hand(name: str) -> bool:
