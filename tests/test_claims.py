@@ -18,6 +18,7 @@ TRUE = {
     "norm": lambda e: e * (1.1 - e),
     "val_accuracy": lambda e: 0.9 - (e - 0.5) ** 2,
     "test_accuracy": lambda e: 0.9 - (e - 0.5) ** 2,
+    "test_ece": lambda e: 0.3 - e / 10,
 }
 
 
@@ -34,7 +35,14 @@ def sweep(
     stops = [(0, math.nan, 1.0), (400, math.nan, 0.02), *((None, e, e) for e in LEVELS)]
     return (
         pd.DataFrame(
-            {"setting": setting, "domain": domain, "seed": seed, "tau": tau, "energy": level}
+            {
+                "setting": setting,
+                "preset": "laptop",
+                "domain": domain,
+                "seed": seed,
+                "tau": tau,
+                "energy": level,
+            }
             | {"outcome": "done", "aie": energy}
             | {name: curve(energy) + noise * rng.normal() for name, curve in (TRUE | other).items()}
             | {"z0_norm": 1.0, "z0_squared_norm": 1.0}

@@ -15,10 +15,7 @@ def powers(table: pd.DataFrame, measure: str = "euclidean") -> pd.DataFrame:
     interval, and the share of the variance of log(measure) that the factor explains alone; the last
     row is the share that all explain together. Only runs that are done and have a head count.
     """
-    rows = done(table)
-    rows = rows[rows["last_layer_norm"] > 0]
-    fits = [_fit(np.log(part[[measure, *FACTORS]].to_numpy())) for _, part in rows.groupby("seed")]
-    found = {}
+    fits, found = _fits(table, measure), {}
     for index, name in enumerate(FACTORS.values()):
         mean, half = interval([power[index] for power, _ in fits])
         alone = np.mean([shares[index] for _, shares in fits])
@@ -26,6 +23,17 @@ def powers(table: pd.DataFrame, measure: str = "euclidean") -> pd.DataFrame:
     together = np.mean([shares[-1] for _, shares in fits])
     found["all three"] = {"variance explained": together}
     return pd.DataFrame(found).T
+
+
+def seed_powers(table: pd.DataFrame, measure: str = "euclidean") -> pd.DataFrame:
+    """Return the powers that `powers` averages, one row a seed, one column a factor."""
+    return pd.DataFrame([power for power, _ in _fits(table, measure)], columns=[*FACTORS.values()])
+
+
+def _fits(table: pd.DataFrame, measure: str) -> list[tuple[np.ndarray, list[float]]]:
+    rows = done(table)
+    rows = rows[rows["last_layer_norm"] > 0]
+    return [_fit(np.log(part[[measure, *FACTORS]].to_numpy())) for _, part in rows.groupby("seed")]
 
 
 def _fit(logs: np.ndarray) -> tuple[np.ndarray, list[float]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from taskhead.experiments.results import read_study
-from taskhead.report import claims, rules
+from taskhead.report import claims, principles, rules
 from taskhead.report.series import interval
 
 SYMBOLS = {rules.SUPPORTED: "●", rules.CONTRADICTED: "✕", rules.UNDECIDED: "○"}
@@ -21,13 +21,23 @@ UNITS = {
     "cosine": "of the cosine",
     "dot": "‖z₀‖²",
     "norm": "‖z₀‖",
-    "test_accuracy": "points",
+    "test_accuracy": principles.POINTS,
 }
-_POINTS = 100  # in an accuracy of 1
+COLUMNS = [
+    "claim",
+    "series",
+    "seeds",
+    "verdict",
+    "effect",
+    "half_width",
+    "smallest",
+    "unit",
+    "note",
+]
 
 
 def scorecard(results: Path) -> pd.DataFrame:
-    """Judge every claim on the sweeps below a folder of results.
+    """Judge every claim and principle on the tables below a folder of results.
 
     One row per claim and series: `effect` with `half_width`, the `smallest` effect that its seeds
     would have shown with a probability of 0.8, all in `unit`; the number of `seeds`, `verdict` and
@@ -39,15 +49,15 @@ def scorecard(results: Path) -> pd.DataFrame:
     if sweeps.empty:
         raise ValueError(f"no table of energy_sweep in {results}; compute one with taskhead run")
     judged = claims.judge(sweeps).query(f"reading == '{claims.WHOLE}'")
-    scale = judged["measure"].map(lambda name: _POINTS if name == "test_accuracy" else 1)
-    shown = judged.assign(
-        claim=judged["measure"].map(HEADS),
-        unit=judged["measure"].map(UNITS),
-        **{name: judged[name] * scale for name in ("effect", "half_width", "smallest")},
-    )
-    columns = ["claim", "series", "seeds", "verdict", "effect", "half_width", "smallest", "unit"]
+    trends = judged.assign(claim=judged["measure"].map(HEADS), unit=judged["measure"].map(UNITS))
     order = list(HEADS.values())
-    return shown[[*columns, "note"]].sort_values("claim", key=lambda c: c.map(order.index))
+    trends = trends.sort_values("claim", key=lambda column: column.map(order.index))
+    others = principles.evidence(results, sweeps)
+    others = claims.decide(others, counts=others["seeds"] > 0, within="claim")
+    card = pd.concat([trends, others], ignore_index=True)
+    scale = card["unit"].isin([principles.POINTS, principles.PERCENT]).map({True: 100, False: 1})
+    numbers = {name: card[name] * scale for name in ("effect", "half_width", "smallest")}
+    return card.assign(**numbers)[COLUMNS]
 
 
 def pooled(card: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,163 @@
+"""The principles that follow from the paper, judged on the studies that vary one thing each."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from taskhead.experiments.results import read_study
+from taskhead.report import rules
+from taskhead.report.effects import seed_powers
+from taskhead.report.rules import Evidence
+from taskhead.report.series import NO_PROBING, by_series, curves, done, relative, stops
+
+POINTS, PERCENT = "points", "percent"  # units whose effects are shares of 1
+Found = Iterator[tuple[str, int, Evidence]]  # series, seeds, evidence
+
+
+def evidence(results: Path, sweeps: pd.DataFrame) -> pd.DataFrame:
+    """Return a row of `Evidence` for each principle and series.
+
+    They come from rows of `energy_sweep`, at least one, and from the tables of other studies below
+    a folder.
+    """
+    return pd.DataFrame(
+        {"claim": name, "series": series, "seeds": seeds, "unit": unit, **asdict(found)}
+        for name, (unit, judge) in PRINCIPLES.items()
+        for series, seeds, found in judge(results, sweeps)
+    )
+
+
+def validation_stops(results: Path, sweeps: pd.DataFrame) -> Found:
+    """Compare the stop of the best validation accuracy with no probing and the longest probing."""
+    for name, runs in by_series(sweeps).items():
+        val, test = curves(runs, "val_accuracy", "test_accuracy")
+        ends = [c for c in (NO_PROBING, *val.columns[:1]) if c in val]
+        if not ends:
+            continue
+        chosen = val.mean().idxmax()
+        sides = [rules.difference(test[chosen] - test[end]) for end in ends]
+        p_for, p_against = max(s.p_for for s in sides), min(s.p_against for s in sides)
+        least = min(sides, key=lambda side: side.effect)
+        note = f"validation prefers {chosen}"
+        against = min(1.0, len(ends) * p_against)
+        yield name, len(test), replace(least, p_for=p_for, p_against=against, note=note)
+
+
+def smoothing_moves(results: Path, sweeps: pd.DataFrame) -> Found:
+    """Test whether the distance grows with the smoothing, after probing to the end."""
+    for name, runs in _by_smoothing(results, sweeps):
+        moved = runs.pivot(index="seed", columns="eps", values="relative_euclidean")
+        eps = pd.DataFrame(np.tile(moved.columns, (len(moved), 1)), columns=moved.columns)
+        yield name, len(moved), rules.trend(eps, moved)
+
+
+def smoothing_pays(results: Path, sweeps: pd.DataFrame) -> Found:
+    """Compare the smoothing that validation prefers with none."""
+    for name, runs in _by_smoothing(results, sweeps):
+        val, test = (
+            runs.pivot(index="seed", columns="eps", values=c)
+            for c in ("val_accuracy", "test_accuracy")
+        )
+        chosen = val.drop(columns=0.0).mean().idxmax()
+        found = rules.difference(test[chosen] - test[0.0])
+        yield name, len(test), replace(found, note=f"validation prefers eps = {chosen:g}")
+
+
+def deep_heads_absorb(results: Path, sweeps: pd.DataFrame) -> Found:
+    """Compare the distance from deeper heads with that from linear ones at the same energies."""
+    table = read_study("head_capacity", results)
+    for name, deep in by_series(relative(table)).items() if len(table) else ():
+        linear = _like(sweeps, deep).query("energy.notna()")
+        both = [_levels(each) for each in (deep, linear)]
+        common = both[0].columns.intersection(both[1].columns)
+        shares = both[0][common] / both[1][common] - 1
+        yield name, len(shares), rules.difference(shares.mean(axis=1), sign=-1)
+
+
+def new_blocks_pay(results: Path, sweeps: pd.DataFrame) -> Found:
+    """Compare one block drawn anew with none, each at the probing time that validation prefers."""
+    table = read_study("partial_backbone", results)
+    for name, runs in table.groupby("setting", sort=False) if len(table) else ():
+        kept, new = (_preferred(runs[runs["reinitialised_blocks"] == n]) for n in (0, 1))
+        yield str(name), len(kept), rules.difference(new - kept)
+
+
+def mild_beats_rates(results: Path, sweeps: pd.DataFrame) -> Found:
+    """Compare the energy that validation prefers with what people do in place of probing."""
+    table = read_study("head_rate", results)
+    for runs in by_series(table).values() if len(table) else ():
+        sweep = _like(sweeps, runs)
+        mild = _preferred(sweep[sweep["energy"].notna()])
+        gains = (mild - done(runs).set_index("seed")["test_accuracy"]).dropna()
+        run = runs.iloc[0]
+        yield f"{run['setting']}: {scheme(run)}", len(gains), rules.difference(gains)
+
+
+def scheme(run: pd.Series) -> str:
+    """Return what people call the rates of a run of `head_rate`."""
+    if run["tau"] and run["optimiser"] == "adamw":
+        return "fastai's fine_tune"
+    if run["tau"]:
+        return "one frozen epoch"
+    head = f"head rate x {run['ft_head_lr'] / run['ft_lr']:g}"
+    return head if pd.isna(run["ft_early_lr"]) else f"{head}, early layers slower"
+
+
+def calibration_costs(results: Path, sweeps: pd.DataFrame) -> Found:
+    """Test whether the calibration error falls with the energy."""
+    for name, runs in by_series(sweeps).items():
+        energy, error = curves(runs, "aie", "test_ece")
+        yield name, len(error), rules.trend(energy, error, sign=-1)
+
+
+def large_heads_hold(results: Path, sweeps: pd.DataFrame) -> Found:
+    """Test whether the distance falls with the head's norm, at the same energy and rate."""
+    table = read_study("crossed", results)
+    for name, runs in table.groupby("setting", sort=False) if len(table) else ():
+        powers = seed_powers(runs)["head norm"]
+        yield str(name), len(powers), rules.difference(powers, sign=-1)
+
+
+# What each is called, the unit of its effect, and how it is judged.
+PRINCIPLES: dict[str, tuple[str, Callable[[Path, pd.DataFrame], Found]]] = {
+    "stopping where validation says pays": (POINTS, validation_stops),
+    "smoothing in probing keeps features moving": ("‖z₀‖", smoothing_moves),
+    "smoothing in probing pays": (POINTS, smoothing_pays),
+    "a deeper head absorbs adaptation": (PERCENT, deep_heads_absorb),
+    "drawing the last block anew pays": (POINTS, new_blocks_pay),
+    "mild probing beats other rates": (POINTS, mild_beats_rates),
+    "less energy costs calibration": (POINTS, calibration_costs),
+    "a larger initial head moves features less": ("power", large_heads_hold),
+}
+
+
+def _by_smoothing(results: Path, sweeps: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Return runs of each setting by smoothing in probing, with those of the sweep for none."""
+    table = read_study("label_smoothing", results)
+    for name, runs in table.query("ft_eps == 0").groupby("setting") if len(table) else ():
+        plain = _like(sweeps, runs)
+        both = pd.concat([runs, plain[plain["tau"] == runs["tau"].iloc[0]]])
+        yield str(name), done(both)
+
+
+def _like(sweeps: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the sweep in the setting, domain and preset of these runs."""
+    keys = ["setting", "domain", "preset"]
+    return sweeps.merge(runs[keys].drop_duplicates(), on=keys)
+
+
+def _levels(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the relative distance by seed and energy level."""
+    levels = done(runs[runs["energy"].notna()])
+    return levels.pivot(index="seed", columns="energy", values="relative_euclidean")
+
+
+def _preferred(runs: pd.DataFrame) -> pd.Series:
+    """Return the test accuracy of each seed at the stop of the best mean validation accuracy."""
+    kept = done(runs).assign(stop=stops)
+    best: Any = kept.groupby("stop")["val_accuracy"].mean().idxmax()
+    return kept[kept["stop"] == best].set_index("seed")["test_accuracy"]
