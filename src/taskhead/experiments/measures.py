@@ -50,6 +50,7 @@ def measure_probing(done: Finished) -> Row:
     if head.outcome == "diverged":
         return {}
     return {
+        "n_classes": done.start.task.n_classes,
         "aie": head.aie,
         "aie_clean": head.aie_clean,
         "last_layer_norm": head.last_layer_norm,

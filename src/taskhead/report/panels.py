@@ -10,12 +10,14 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from taskhead.experiments.run import Run, field_names
 from taskhead.method.checks import check_choice
 from taskhead.report.series import NO_PROBING, by_series, done, interval, stops
 
 _EPOCHS = r"epochs of head probing"
 _HORIZONTAL = {"aie": "average initial energy (AIE)", "tau": _EPOCHS, "probed_epochs": _EPOCHS}
 SEEDS_FOR_BANDS = 5
+_KEYS = set(field_names(Run))
 _ACCURACIES = ("test_accuracy", "last_test_accuracy")  # on `test_images` images
 
 
@@ -63,13 +65,15 @@ def _epochs(lines: Mapping[str, pd.DataFrame]) -> str:
 def curve(axis: Axes, table: pd.DataFrame, x: str, y: str, **style: Any) -> None:
     """Draw the mean over seeds at each stop at which all are done, and how far they spread.
 
+    Where `x` is a key that varies, as `eps`, each of its values is a stop.
+
     From five seeds on that is a band: 95 percent intervals for the whole curve at once. With fewer,
     every seed is a thin line of its own.
     """
     for column in (x, y):
         check_choice("column", column, table.columns)
     shown = done(table)
-    keys = [key for key in ("tau", "energy") if key in table]
+    keys = [key for key in dict.fromkeys(("tau", "energy", *_KEYS & {x})) if key in table]
     groups = [rows for _, rows in shown.groupby(keys, dropna=False)]
     seeds = table["seed"].nunique()
     groups = [rows for rows in groups if rows["seed"].nunique() == seeds]

@@ -1,0 +1,83 @@
+"""Figures of the principles: one thing varied, and the effects of all settings side by side."""
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from taskhead.report.figures import ENERGY, TESTED
+from taskhead.report.panels import grid, panels
+from taskhead.report.rules import CONTRADICTED, SUPPORTED, UNDECIDED
+from taskhead.report.series import by_series, done, relative
+
+MOVED = {"relative_euclidean": r"distance $\|z_T - z_0\| / \|z_0\|$"}
+VALIDATED = {"val_accuracy": "validation accuracy after finetuning"}
+_MARKERS = {SUPPORTED: ("o", "C0"), CONTRADICTED: ("X", "C3"), UNDECIDED: ("o", "white")}
+
+
+def effects(card: pd.DataFrame) -> Figure:
+    """Draw the effects of one claim of a scorecard, one line for each series, with intervals.
+
+    A full marker is supported, a cross contradicted, an empty one not decided.
+    """
+    figure, (axis,) = grid(1, 1, (7, 1 + 0.35 * len(card)))
+    for place, row in enumerate(card[::-1].to_dict("records")):
+        marker, color = _MARKERS[row["verdict"]]
+        style = {"color": "black", "mfc": color, "mec": "black", "ms": 8, "capsize": 3}
+        axis.errorbar(row["effect"], place, xerr=row["half_width"], fmt=marker, **style)
+    axis.axvline(0, color="black", lw=0.8)
+    axis.set_yticks(range(len(card)), card["series"][::-1])
+    axis.set_ylim(-0.6, len(card) - 0.4)
+    axis.set_xlabel(f"effect [{card['unit'].iloc[0]}], with 95 percent interval")
+    return figure
+
+
+def against_smoothing(table: pd.DataFrame) -> Figure:
+    """Draw energy, distance and accuracy of `label_smoothing` against eps in probing.
+
+    There is a line for each setting and smoothing in finetuning. Dotted is the floor of the energy,
+    eps * sqrt((K - 1) / K), for each number of classes K.
+    """
+    lines = {
+        name if smooth == 0 else f"{name}, finetuned with eps = {smooth:g}": rows
+        for (name, smooth), rows in table.groupby(["setting", "ft_eps"], sort=False)
+    }
+    labels = {"aie": ENERGY["aie"], **MOVED, **TESTED}
+    how = {"x": "eps", "xlabel": "label smoothing eps in probing"}
+    figure = panels(lines, labels, size=(9, 4), **how)
+    eps = np.array([0, table["eps"].max()])
+    for classes in table["n_classes"].dropna().unique():
+        floor = np.sqrt((classes - 1) / classes)
+        figure.axes[0].plot(eps, floor * eps, color="black", lw=0.8, ls=":")
+    return figure
+
+
+def against_probing(table: pd.DataFrame) -> Figure:
+    """Draw distance, validation and test accuracy against the epochs of probing."""
+    lines = by_series(table)
+    return panels(lines, {**MOVED, **VALIDATED, **TESTED}, x="probed_epochs", size=(9, 4))
+
+
+def calibration(table: pd.DataFrame) -> Figure:
+    """Draw the test loss and the calibration error against energy."""
+    labels = {"test_nll": "test loss (NLL) in nats", "test_ece": "calibration error (ECE) in test"}
+    return panels(by_series(table), labels, size=(8, 4))
+
+
+def regime_map(table: pd.DataFrame) -> Figure:
+    """Draw where preparing the head matters, from `recipe_map`: rates by lengths of finetuning.
+
+    Left, how many times as far features move from the highest energy as from the lowest; right, by
+    how many points the mean test accuracies of the energies differ.
+    """
+    means = done(relative(table)).groupby(["ft_lr", "ft_epochs", "energy"])
+    moved, accuracy = (means[name].mean().unstack() for name in ("euclidean", "last_test_accuracy"))
+    maps = {
+        "distance, highest over lowest energy": moved.iloc[:, -1] / moved.iloc[:, 0],
+        "range of test accuracy in points": 100 * (accuracy.max(axis=1) - accuracy.min(axis=1)),
+    }
+    figure, axes = grid(2, 2, (8, 3.4))
+    for axis, (title, values) in zip(axes, maps.items(), strict=True):
+        sns.heatmap(values.unstack(), annot=True, fmt=".2g", cmap="viridis", cbar=False, ax=axis)
+        axis.set(title=title, xlabel="epochs of finetuning", ylabel="finetuning rate")
+    return figure
