@@ -34,7 +34,14 @@ COMPUTED = {
     "toy-linear": ["toy_linear/toy", "lazy_limit/toy"],
     "energy-sweep": ["energy_sweep/digits"],
     "feature-geometry": ["feature_geometry/digits"],
-    "what-acts": ["crossed/digits", "recipe_map/digits"],
+    "what-acts": ["crossed/digits"],
+    "how-long-to-probe": ["energy_sweep/digits"],
+    "label-smoothing": ["label_smoothing/digits", "energy_sweep/digits"],
+    "head-capacity": ["head_capacity/digits", "energy_sweep/digits"],
+    "initial-head": ["initial_head/digits", "energy_sweep/digits", "crossed/digits"],
+    "head-rate": ["head_rate/digits"],
+    "regime-map": ["recipe_map/digits"],
+    "calibration": ["energy_sweep/digits"],
 }
 RECORDED = ["cifar-probing", "imagenet-probing"]
 RECORDED_TABLES = sorted(str(file) for file in Path("results").glob("*/*.*"))

@@ -19,8 +19,8 @@ from taskhead.report.choices import chosen_stop, smallest_sufficient
 from taskhead.report.effects import powers
 from taskhead.report.series import NO_PROBING, stops
 
-SEARCHED = ["digits", "cifar10-to-cifar100", "imagenet-to-cifar10"]
-SWEEPS = [*SEARCHED, "imagenet-to-pacs"]
+SEARCHED = ["digits", "cifar10-to-cifar100", "imagenet-to-cifar10", "imagenet-to-pacs"]
+SWEEPS = SEARCHED
 LENGTHS = ["digits", "imagenet-to-cifar10"]
 COMPLETE = [
     ("toy_linear", "toy"),

@@ -99,6 +99,16 @@ def in_full(card: pd.DataFrame) -> pd.DataFrame:
     ).drop(columns=["half_width", "unit"])
 
 
+def in_words(card: pd.DataFrame, claim: str) -> str:
+    """Say of every series what is decided on one claim, as a list in Markdown."""
+    return "\n".join(
+        f"- **{row['series']}:** {row['verdict']}; {row['effect']:.2g} ± {row['half_width']:.1g} "
+        f"{row['unit']} (n = {row['seeds']}, smallest effect that would have been found: "
+        f"{row['smallest']:.1g}{'; ' * bool(row['note'])}{row['note']})."
+        for row in card[card["claim"] == claim].to_dict("records")
+    )
+
+
 def to_markdown(card: pd.DataFrame) -> str:
     """Return the scorecard as Markdown: in short, pooled over series, and in full."""
     parts = [in_short(card), pooled(card), in_full(card).set_index("claim")]
