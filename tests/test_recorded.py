@@ -32,6 +32,10 @@ COMPLETE = [
     ("crossed", "digits"),
     ("recipe_map", "digits"),
     ("one_step", "digits"),
+    ("label_smoothing", "digits"),
+    ("head_capacity", "digits"),
+    ("head_rate", "digits"),
+    ("initial_head", "digits"),
     *(("length_search", setting) for setting in LENGTHS),
     *(("rate_search", setting) for setting in SEARCHED),
     *(("energy_sweep", setting) for setting in SWEEPS),
@@ -144,6 +148,15 @@ def test_page_on_what_acts_says_what_its_tables_show():
     views = table("views", "imagenet-to-cifar10").query("tau == tau.max()")
     ends = views.groupby("views")["aie"].mean()
     assert ends[1] - ends[10] > 5 * (ends[10] - ends[20])
+
+
+def test_page_on_smoothing_says_what_its_table_shows():
+    table_of = table("label_smoothing", "digits")
+    by_eps = table_of[table_of["ft_eps"] == 0.1].groupby("eps")["relative_euclidean"].mean()
+    assert by_eps.idxmin() == 0.1
+    floor = (4 / 5) ** 0.5
+    plain = table_of[table_of["ft_eps"] == 0].groupby("eps")["aie"].mean()
+    assert (plain.to_numpy() - floor * plain.index.to_numpy() > -1e-3).all()
 
 
 def test_directions_of_a_class_agree_most_without_probing_on_digits():

@@ -7,10 +7,17 @@ import pandas as pd
 
 from benchmarks import report
 from taskhead.experiments.results import load_all_recorded, load_or_compute
-from taskhead.report import claims, figures, words
+from taskhead.experiments.table import recorded_folder
+from taskhead.report import claims, figures, scorecard, words
 from taskhead.report.choices import chosen_stop, smallest_sufficient
 from taskhead.report.series import done, stops
 
+PAGES = {  # by the beginning of a series' name, where its figures stand
+    "digits": "energy-sweep",
+    "cifar10": "cifar-probing",
+    "imagenet": "imagenet-probing",
+    "minilm": "sentences",
+}
 BENCHMARK = Path("benchmarks/recorded/cpu.json")
 
 
@@ -31,7 +38,7 @@ def numbers(results: str | None, preset: str) -> dict[str, str]:
         **{f"{name}_verdict": f"is **{verdict}**" for name, verdict in whole["verdict"].items()},
         "accuracy": words.comparison(chosen_stop(sweep)),
         "trends": words.trends(_every_setting()),
-        "verdicts": claims.verdicts(_every_setting()).T.to_markdown(),
+        **_scorecard(),
         "tolerance": words.tolerance(),
         "rate_tables": _choices("rate_search", "ft_lr"),
         "length_tables": _choices("length_search", "ft_epochs"),
@@ -54,6 +61,29 @@ def draw_figures(results: str | None, preset: str, folder: Path) -> None:
     figures.overview(sweep).savefig(folder / "main-figure.png", dpi=150)
     every = figures.settings_side_by_side(_every_setting())
     every.savefig(folder / "every-setting.png", dpi=150)
+
+
+def _scorecard() -> dict[str, str]:
+    """Return the scorecard of the recorded tables: in short, with links, pooled, and in full."""
+    card = scorecard.scorecard(recorded_folder())
+    trends = card["claim"].isin(scorecard.HEADS.values())
+    short = scorecard.in_short(card[trends])
+    for series, cells in short.drop(columns="seeds").iterrows():
+        page = next(page for prefix, page in PAGES.items() if str(series).startswith(prefix))
+        for claim, cell in cells.items():
+            short.loc[series, claim] = f"[{cell}](../notebooks/{page}.ipynb)"  # pyright: ignore
+    parts = {"claims": card[trends], "principles": card[~trends]}
+    return {
+        "scorecard": short.to_markdown(),
+        **{
+            f"{name}_pooled": scorecard.pooled(part).to_markdown(floatfmt=".2g")
+            for name, part in parts.items()
+        },
+        **{
+            f"{name}_in_full": scorecard.in_full(part).to_markdown(index=False)
+            for name, part in parts.items()
+        },
+    }
 
 
 def _every_setting() -> pd.DataFrame:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from taskhead.report.figures import ENERGY, TESTED
 from taskhead.report.panels import grid, panels
 from taskhead.report.rules import CONTRADICTED, SUPPORTED, UNDECIDED
-from taskhead.report.series import by_series, done, relative
+from taskhead.report.series import by_series, done, relative, stops
 
 MOVED = {"relative_euclidean": r"distance $\|z_T - z_0\| / \|z_0\|$"}
 VALIDATED = {"val_accuracy": "validation accuracy after finetuning"}
@@ -70,8 +70,12 @@ def regime_map(table: pd.DataFrame) -> Figure:
     Left, how many times as far features move from the highest energy as from the lowest; right, by
     how many points the mean test accuracies of the energies differ.
     """
-    means = done(relative(table)).groupby(["ft_lr", "ft_epochs", "energy"])
-    moved, accuracy = (means[name].mean().unstack() for name in ("euclidean", "last_test_accuracy"))
+    kept = done(relative(table)).assign(stop=stops)
+    order = kept.groupby("stop")["aie"].mean().sort_values().index
+    means = kept.groupby(["ft_lr", "ft_epochs", "stop"])
+    moved, accuracy = (
+        means[name].mean().unstack()[order] for name in ("euclidean", "last_test_accuracy")
+    )
     maps = {
         "distance, highest over lowest energy": moved.iloc[:, -1] / moved.iloc[:, 0],
         "range of test accuracy in points": 100 * (accuracy.max(axis=1) - accuracy.min(axis=1)),

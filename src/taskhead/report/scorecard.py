@@ -51,7 +51,7 @@ def scorecard(results: Path) -> pd.DataFrame:
     judged = claims.judge(sweeps).query(f"reading == '{claims.WHOLE}'")
     trends = judged.assign(claim=judged["measure"].map(HEADS), unit=judged["measure"].map(UNITS))
     order = list(HEADS.values())
-    trends = trends.sort_values("claim", key=lambda column: column.map(order.index))
+    trends = trends.sort_values("claim", key=lambda column: column.map(order.index), kind="stable")
     others = principles.evidence(results, sweeps)
     others = claims.decide(others, counts=others["seeds"] > 0, within="claim")
     card = pd.concat([trends, others], ignore_index=True)
@@ -92,20 +92,25 @@ def in_full(card: pd.DataFrame) -> pd.DataFrame:
     """Return every row of the scorecard with its numbers in words."""
     return card.assign(
         effect=[
-            f"{row['effect']:.2g} ± {row['half_width']:.1g} {row['unit']}"
+            f"{_short(row['effect'])} ± {_short(row['half_width'])} {row['unit']}"
             for row in card.to_dict("records")
         ],
-        smallest=[f"{row['smallest']:.1g} {row['unit']}" for row in card.to_dict("records")],
+        smallest=[f"{_short(row['smallest'])} {row['unit']}" for row in card.to_dict("records")],
     ).drop(columns=["half_width", "unit"])
+
+
+def _short(value: float) -> str:
+    """Return a number with two digits that say something."""
+    return f"{float(f'{value:.2g}'):g}"
 
 
 def in_words(card: pd.DataFrame, claim: str) -> str:
     """Say of every series what is decided on one claim, as a list in Markdown."""
     return "\n".join(
-        f"- **{row['series']}:** {row['verdict']}; {row['effect']:.2g} ± {row['half_width']:.1g} "
-        f"{row['unit']} (n = {row['seeds']}, smallest effect that would have been found: "
-        f"{row['smallest']:.1g}{'; ' * bool(row['note'])}{row['note']})."
-        for row in card[card["claim"] == claim].to_dict("records")
+        f"- **{row['series']}:** {row['verdict']}; {row['effect']} (n = {row['seeds']}, smallest "
+        f"effect that would have been found: {row['smallest']}"
+        f"{'; ' * bool(row['note'])}{row['note']})."
+        for row in in_full(card[card["claim"] == claim]).to_dict("records")
     )
 
 
