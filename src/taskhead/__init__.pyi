@@ -9,10 +9,12 @@ from .method.heads import make_head
 from .method.preparation import prepare_heads
 from .method.prepared import EnergyNotReached, Prepared
 from .models.backbones import pretrained_backbone
+from .practice.recommend import Advice, recommend
 
 __version__: str
 __all__ = [
     "Adaptation",
+    "Advice",
     "EnergyNotReached",
     "HeadPreparation",
     "LabelledImages",
@@ -25,4 +27,5 @@ __all__ = [
     "measure",
     "prepare_heads",
     "pretrained_backbone",
+    "recommend",
 ]

@@ -39,7 +39,7 @@ def against_smoothing(table: pd.DataFrame) -> Figure:
     eps * sqrt((K - 1) / K), for each number of classes K.
     """
     lines = {
-        name if smooth == 0 else f"{name}, finetuned with eps = {smooth:g}": rows
+        str(name) if smooth == 0 else f"{name}, finetuned with eps = {smooth:g}": rows
         for (name, smooth), rows in table.groupby(["setting", "ft_eps"], sort=False)
     }
     labels = {"aie": ENERGY["aie"], **MOVED, **TESTED}

@@ -1,0 +1,211 @@
+"""A recommendation: how to prepare the head for one's own data, and at which rate to finetune."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+
+from taskhead.method.augmentation import Augment
+from taskhead.method.batches import as_labelled
+from taskhead.method.checks import check_module, check_positive
+from taskhead.method.head_preparation import HeadPreparation
+from taskhead.method.prepared import Prepared, count_classes
+from taskhead.practice.search import Ledger, Recipe, Search, in_words, make_splits
+from taskhead.report.series import interval
+
+END = 400  # epochs of probing that count as its end
+SHARES = (0.25, 0.5, 0.75)  # of the range of energies, where levels lie
+SMOOTHING = 0.3
+RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+POINT = 0.01  # of accuracy
+SPLITS = 8  # at most
+EPOCHS = (5, 40)  # least and most of a finetuning
+_RUNS = 13  # finetunings of full length that a search wants at least
+_NONE, _END = HeadPreparation(tau=0), HeadPreparation(tau=END)
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do, and why.
+
+    `preparation` goes to `prepare_heads`, `finetuning` holds keyword arguments of `finetune`.
+    `evidence` has a row for each finetuning of the search. `compared` holds the validation
+    accuracies of the preparations (rows) that were compared over splits (columns). `told_apart`
+    says whether they tell the recommended preparation from the default, probing halfway down;
+    `reason` puts it in a sentence.
+    """
+
+    preparation: HeadPreparation
+    finetuning: dict[str, Any]
+    evidence: pd.DataFrame
+    compared: pd.DataFrame
+    told_apart: bool
+    reason: str
+
+
+def recommend(
+    backbone: nn.Module,
+    train: Any,
+    val: Any = None,
+    *,
+    minutes: float = 10.0,
+    augment: str | Augment | None = None,
+    batch_size: int = 32,
+    weight_decay: float = 5e-4,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    ledger: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Advice:
+    """Recommend a head preparation and a finetuning rate, within a budget of time.
+
+    A head is probed to its end first, which says between which energies there is a choice. Then
+    the rate is searched from a head probed halfway down: the smallest within one point of the best
+    validation accuracy. At this rate no probing, three energies, probing to the end, and that with
+    smoothed labels are finetuned once. The better half of them, halfway down, and both ends are
+    compared on more splits, until the time is up. This is successive halving with two rungs.
+
+    Probing halfway down is recommended unless validation tells another preparation from it.
+
+    Parameters
+    ----------
+    backbone
+        Maps a batch of images to features (N, h). It is not changed.
+    train, val
+        `LabelledImages`, a pair of tensors, or a map-style `Dataset`. Without `val`, a fifth of
+        the training images is held out, drawn anew for each split.
+    minutes
+        The budget, above 0. The number of epochs of a finetuning, 5 to 40, is what it allows.
+    augment, batch_size, weight_decay
+        Of probing and finetuning.
+    seed
+        Of splits, heads and finetuning.
+    device
+        Where to compute; that of the data if it is None.
+    ledger
+        A file in which finished finetunings are kept; a search continues from it.
+    say
+        Called with a line on each step.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If data or a hyper-parameter is out of range, or the budget is too short for one epoch of
+        each finetuning; the message names what it needs.
+    """
+    began = time.monotonic()
+    check_module("backbone", backbone)
+    check_positive("minutes", minutes)
+    data = as_labelled(train)
+    target = torch.device(device) if device else data.labels.device
+    data, held_out = data.to(target), None if val is None else as_labelled(val).to(target)
+    splits = make_splits(data, held_out, SPLITS, seed)
+    search = Search(
+        backbone.to(target),
+        splits,
+        Recipe(batch_size, weight_decay, augment, seed),
+        Ledger(ledger),
+        began + 60 * minutes,
+        say,
+    )
+    preparations = _choices(search, count_classes([part for part in splits[0]]))
+    mild = preparations[2]
+    heads = search.prepared(0, preparations)
+    epochs = _affordable_epochs(search, heads[mild], minutes)
+    rate = _search_rate(search, heads[mild], max(epochs // 2, 1))
+    first = {p: search.run(head, split=0, lr=rate, epochs=epochs) for p, head in heads.items()}
+    kept = _better_half(first, always=(_NONE, mild, _END))
+    compared = _compare(search, kept, rate, epochs)
+    best, told_apart, reason = _choose(compared, mild)
+    finetuning = {"epochs": epochs, "lr": rate, "batch_size": batch_size}
+    finetuning |= {"weight_decay": weight_decay, "augment": augment, "seed": seed}
+    table = compared.rename(index=in_words)
+    return Advice(best, finetuning, pd.DataFrame(search.ledger.rows), table, told_apart, reason)
+
+
+def _choices(search: Search, n_classes: int) -> list[HeadPreparation]:
+    """Return no probing, energies from the highest down, the end, and the end with smoothing."""
+    ends = search.prepared(0, [_NONE, _END])
+    if len(ends) < 2:
+        raise ValueError("probing diverged on these features; check that they are finite")
+    guess = math.sqrt((n_classes - 1) / n_classes)
+    floor, top = ends[_END].aie, min(ends[_NONE].aie, guess)
+    search.say(f"the energy falls from {ends[_NONE].aie:.2f} without probing to {floor:.2f}")
+    levels = [floor + share * (top - floor) for share in SHARES[::-1]]
+    smoothed = HeadPreparation(tau=END, eps=SMOOTHING)
+    return [_NONE, *(HeadPreparation(energy=round(level, 4)) for level in levels), _END, smoothed]
+
+
+def _affordable_epochs(search: Search, head: Prepared, minutes: float) -> int:
+    """Measure one epoch, and return how many the budget allows in each finetuning.
+
+    Both times are those of the ledger, so that a search which continues has the same length.
+    """
+    row = search.run(head, split=0, lr=RATES[0], epochs=1)
+    heads = 2 * row["seconds_to_prepare"]
+    affordable = int((60 * minutes - heads) / (_RUNS * row["seconds"]))
+    least, most = EPOCHS
+    if affordable < least:
+        needed = (_RUNS * least * row["seconds"] + heads) / 60
+        raise ValueError(
+            f"minutes must be at least {math.ceil(10 * needed) / 10:g} for these images, got "
+            f"{minutes:g}; or give fewer or smaller images"
+        )
+    return min(affordable, most)
+
+
+def _search_rate(search: Search, head: Prepared, epochs: int) -> float:
+    """Return the smallest rate whose validation accuracy is within one point of the best."""
+    found = {
+        rate: search.run(head, split=0, lr=rate, epochs=epochs)["val_accuracy"] for rate in RATES
+    }
+    return min(rate for rate in RATES if found[rate] >= max(found.values()) - POINT)
+
+
+def _better_half(
+    first: dict[HeadPreparation, dict[str, Any]], *, always: Sequence[HeadPreparation]
+) -> list[HeadPreparation]:
+    """Return the better half of the preparations, and those to keep always, in their order."""
+    ranked = sorted(first, key=lambda p: (-first[p]["val_accuracy"], first[p]["val_loss"]))
+    kept = {*ranked[: math.ceil(len(ranked) / 2)], *always}
+    return [each for each in first if each in kept]
+
+
+def _compare(search: Search, kept: list[HeadPreparation], rate: float, epochs: int) -> pd.DataFrame:
+    """Finetune what is kept on further splits while there is time; one column a split.
+
+    A split counts if every preparation has a result on it.
+    """
+    found = {}
+    for split in range(len(search.splits)):
+        if split and not search.fits(epochs, len(kept)):
+            break
+        heads = search.prepared(split, kept)
+        if len(heads) == len(kept):
+            found[split] = {
+                p: search.run(head, split=split, lr=rate, epochs=epochs)["val_accuracy"]
+                for p, head in heads.items()
+            }
+    return pd.DataFrame(found)
+
+
+def _choose(compared: pd.DataFrame, mild: HeadPreparation) -> tuple[HeadPreparation, bool, str]:
+    """Return what to recommend, whether validation tells it from halfway down, and why."""
+    means, n = compared.mean(axis=1), compared.shape[1]
+    best: Any = means.idxmax()
+    gain, half = interval(compared.loc[best] - compared.loc[mild], points=len(compared) - 1)
+    said = (
+        f"{in_words(best)} has the best validation accuracy, {means[best]:.3f} over {n} "
+        f"split{'s' * (n > 1)}"
+    )
+    if best == mild:
+        return mild, False, f"{said}, and is the default"
+    if gain - half > 0:
+        return best, True, f"{said}, {100 * gain:.1f} ± {100 * half:.1f} points above halfway down"
+    return mild, False, f"{said}, but {n} splits do not tell it from halfway down, the default"

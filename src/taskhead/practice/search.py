@@ -1,0 +1,186 @@
+"""The finetunings behind a recommendation: which, within a budget of time, and none twice."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from taskhead.method.augmentation import Augment
+from taskhead.method.batches import LabelledImages
+from taskhead.method.finetuning import finetune
+from taskhead.method.head_preparation import HeadPreparation
+from taskhead.method.preparation import prepare_heads
+from taskhead.method.prepared import EnergyNotReached, Prepared
+
+HELD_OUT = 0.2  # of the images, for validation where none are given
+Split = tuple[LabelledImages, LabelledImages]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What all finetunings of a search share."""
+
+    batch_size: int
+    weight_decay: float
+    augment: str | Augment | None
+    seed: int
+
+
+@dataclass
+class Ledger:
+    """Finished finetunings by their keys, in a file of JSON lines if there is a path.
+
+    A search that was stopped continues from the same file.
+    """
+
+    path: Path | None = None
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Read what is there; a last line that was cut off is taken out."""
+        if self.path is None or not self.path.exists():
+            return
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        if lines and not lines[-1].endswith("\n"):
+            lines = lines[:-1]
+            self.path.write_text("".join(lines), encoding="utf-8")
+        self.rows += map(json.loads, lines)
+
+    def find(self, key: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the row of a key, None if there is none yet."""
+        for row in self.rows:
+            if all(row.get(name) == value for name, value in key.items()):
+                return row
+        return None
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Keep a row, on the disk before anything else is computed."""
+        self.rows.append(row)
+        if self.path:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+
+
+@dataclass
+class Search:
+    """Finetunings of one backbone on splits of one's data, until a deadline.
+
+    `say` is called with a line on each finetuning.
+    """
+
+    backbone: nn.Module
+    splits: Sequence[Split]
+    recipe: Recipe
+    ledger: Ledger
+    deadline: float
+    say: Callable[[str], None]
+    seconds_per_epoch: float = 0.0
+    seconds_to_prepare: float = 0.0
+    _heads: dict[int, dict[HeadPreparation, Prepared]] = field(default_factory=dict)
+
+    def prepared(
+        self, split: int, preparations: Sequence[HeadPreparation]
+    ) -> dict[HeadPreparation, Prepared]:
+        """Prepare heads on a split, once; what cannot be reached there is left out."""
+        began, known = time.monotonic(), self._heads.setdefault(split, {})
+        missing = [each for each in preparations if each not in known]
+        if missing:
+            train, val = self.splits[split]
+            try:
+                found = prepare_heads(
+                    self.backbone,
+                    train,
+                    missing,
+                    val=val,
+                    batch_size=self.recipe.batch_size,
+                    augment=self.recipe.augment,
+                    seed=self.recipe.seed + split,
+                )
+            except EnergyNotReached as error:
+                found = error.prepared
+            known |= {each.preparation: each for each in found}
+            self.seconds_to_prepare = time.monotonic() - began
+        return {p: known[p] for p in preparations if known[p].outcome == "done"}
+
+    def fits(self, epochs: int, runs: int) -> bool:
+        """Say whether so many finetunings on a new split end in time, judged by those before."""
+        needed = self.seconds_to_prepare + self.seconds_per_epoch * epochs * runs
+        return time.monotonic() + needed <= self.deadline
+
+    def run(self, head: Prepared, *, split: int, lr: float, epochs: int) -> dict[str, Any]:
+        """Finetune from a prepared head, unless the ledger has it; return its row."""
+        key = {**name_of(head.preparation), "split": split, "lr": lr, "epochs": epochs}
+        row = self.ledger.find(key)
+        if row is None:
+            began = time.monotonic()
+            row = key | {"aie": head.aie, **self._finetune(head, split, lr, epochs)}
+            row["seconds"] = time.monotonic() - began
+            row["seconds_to_prepare"] = self.seconds_to_prepare
+            self.ledger.add(row)
+            self.say(
+                f"{in_words(head.preparation)}, rate {lr:g}, {epochs} epochs, split {split + 1}: "
+                f"validation accuracy {row['val_accuracy']:.3f}"
+            )
+        self.seconds_per_epoch = row["seconds"] / epochs
+        return row
+
+    def _finetune(self, head: Prepared, split: int, lr: float, epochs: int) -> dict[str, Any]:
+        train, val = self.splits[split]
+        how: dict[str, Any] = {**vars(self.recipe), "seed": self.recipe.seed + split}
+        try:
+            result = finetune(head.backbone, head.head, train, val, epochs=epochs, lr=lr, **how)
+        except FloatingPointError:
+            return {"outcome": "diverged", "val_accuracy": 0.0, "val_loss": math.inf}
+        last = result.history[-1]
+        return {"outcome": "done", "val_accuracy": last.val_accuracy, "val_loss": last.val_loss}
+
+
+def make_splits(
+    train: LabelledImages, val: LabelledImages | None, count: int, seed: int
+) -> list[Split]:
+    """Return splits into training and validation images.
+
+    Without validation images, a fifth of each class is held out, drawn anew for each split. With
+    them, all splits are the same, and seeds alone differ.
+
+    Raises `ValueError` if a class has fewer than two images to hold one out.
+    """
+    if val is not None:
+        return [(train, val)] * count
+    parts = [(train.labels == label).nonzero()[:, 0] for label in train.labels.unique()]
+    for part in parts:
+        if len(part) < 2:
+            label = int(train.labels[part[0]])
+            raise ValueError(f"class {label} has 1 image; give 2 or more, or validation images")
+    order = torch.Generator().manual_seed(seed)
+    splits = []
+    for _ in range(count):
+        shuffled = [part[torch.randperm(len(part), generator=order)] for part in parts]
+        cuts = [max(1, round(HELD_OUT * len(part))) for part in parts]
+        held_out = torch.cat([part[:n] for part, n in zip(shuffled, cuts, strict=True)])
+        kept = torch.cat([part[n:] for part, n in zip(shuffled, cuts, strict=True)])
+        splits.append((train[kept], train[held_out]))
+    return splits
+
+
+def name_of(preparation: HeadPreparation) -> dict[str, Any]:
+    """Return the fields of a preparation that a search varies."""
+    energy = None if preparation.energy is None else round(preparation.energy, 4)
+    return {"tau": preparation.tau, "energy": energy, "eps": preparation.eps}
+
+
+def in_words(preparation: HeadPreparation) -> str:
+    """Return what people would call a preparation."""
+    if preparation.tau == 0:
+        return "no probing"
+    if preparation.energy is not None:
+        return f"probing down to energy {preparation.energy:.2f}"
+    smoothed = f" with labels smoothed by {preparation.eps:g}" if preparation.eps else ""
+    return f"probing to the end{smoothed}"

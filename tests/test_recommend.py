@@ -1,0 +1,127 @@
+"""Recommendations: from any data, within the budget, and never twice the same finetuning."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from taskhead import HeadPreparation, LabelledImages, finetune, prepare_heads, recommend
+from taskhead.practice import recommend as module
+from taskhead.practice import search
+from taskhead.practice.search import make_splits
+
+MILD, NONE = HeadPreparation(energy=0.5), HeadPreparation(tau=0)
+
+
+def blobs(per_class: int = 12, classes: int = 3) -> LabelledImages:
+    """Return points around a centre for each class."""
+    labels = torch.arange(per_class * classes) % classes
+    noise = torch.randn(len(labels), 8, generator=torch.Generator().manual_seed(0))
+    return LabelledImages(3 * nn.functional.one_hot(labels, 8) + noise, labels)
+
+
+@pytest.fixture
+def backbone() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(8, 16), nn.ReLU())
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EPOCHS", (1, 2))
+    monkeypatch.setattr(module, "SPLITS", 3)
+    monkeypatch.setattr(module, "END", 20)
+    monkeypatch.setattr(module, "_END", HeadPreparation(tau=20))
+
+
+def test_recommendation_goes_into_the_library_as_it_is(backbone: nn.Module, short: None):
+    train = blobs()
+    advice = recommend(backbone, train, minutes=5)
+    (prepared,) = prepare_heads(backbone, train, [advice.preparation])
+    result = finetune(prepared.backbone, prepared.head, train, train, **advice.finetuning)
+    assert len(result.history) == advice.finetuning["epochs"] == 2
+    assert "no probing" in advice.compared.index
+    assert advice.compared.shape[1] == 3
+    assert set(advice.evidence["lr"]) >= set(module.RATES)
+    assert advice.reason
+
+
+def test_search_continues_from_its_ledger(
+    backbone: nn.Module, short: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    ledger, count, real = tmp_path / "runs.jsonl", 0, search.finetune
+
+    def interrupted(*args, **options):
+        nonlocal count
+        count += 1
+        if count == 4:
+            raise KeyboardInterrupt
+        return real(*args, **options)
+
+    monkeypatch.setattr(search, "finetune", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        recommend(backbone, blobs(), minutes=5, ledger=ledger)
+    kept = ledger.read_text().splitlines()
+    assert len(kept) == 3
+    ledger.write_text("\n".join(kept) + '\n{"tau": 0, "spl')  # as if killed while writing
+    said: list[str] = []
+    first = recommend(backbone, blobs(), minutes=5, ledger=ledger, say=said.append)
+    ledger_after = ledger.read_text()
+    again = recommend(backbone, blobs(), minutes=5, ledger=ledger)
+    assert ledger.read_text() == ledger_after
+    assert again.preparation == first.preparation
+    pd.testing.assert_frame_equal(again.compared, first.compared)
+    whole = recommend(backbone, blobs(), minutes=5)
+    pd.testing.assert_frame_equal(whole.compared, first.compared)
+
+
+def test_budget_that_is_too_short_is_named_with_what_is_needed(backbone: nn.Module):
+    with pytest.raises(ValueError, match=r"minutes must be at least .* got 1e-05"):
+        recommend(backbone, blobs(), minutes=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("gains", "recommended", "told_apart"),
+    [
+        ([0.10, 0.11, 0.09, 0.10, 0.12], NONE, True),
+        ([0.30, -0.2, 0.25, -0.1, 0.05], MILD, False),
+        ([-0.1, -0.1, -0.1, -0.1, -0.1], MILD, False),
+        ([0.1], MILD, False),
+    ],
+)
+def test_default_is_recommended_unless_validation_tells_another_from_it(
+    gains: list[float], recommended: HeadPreparation, told_apart: bool
+):
+    compared = pd.DataFrame({i: {NONE: 0.7 + g, MILD: 0.7} for i, g in enumerate(gains)})
+    best, told, reason = module._choose(compared, MILD)
+    assert (best, told) == (recommended, told_apart)
+    assert str(len(gains)) in reason
+
+
+def test_splits_hold_out_every_class_however_uneven():
+    labels = torch.tensor([0] * 40 + [1] * 12 + [2] * 2)
+    data = LabelledImages(torch.arange(len(labels))[:, None], labels)
+    for train, val in make_splits(data, None, 4, seed=0):
+        assert train.labels.unique().tolist() == val.labels.unique().tolist() == [0, 1, 2]
+        assert not set(train.images[:, 0].tolist()) & set(val.images[:, 0].tolist())
+        assert len(train) + len(val) == len(data)
+    with pytest.raises(ValueError, match="class 1 has 1 image"):
+        make_splits(data[torch.tensor([0, 1, 2, 40])], None, 4, seed=0)
+
+
+def test_validation_images_are_used_where_they_are_given():
+    train, val = blobs(), blobs(4)
+    assert make_splits(train, val, 2, seed=0) == [(train, val)] * 2
+
+
+def test_rate_is_the_smallest_within_one_point_of_the_best(monkeypatch: pytest.MonkeyPatch):
+    accuracies = dict(zip(module.RATES, (0.5, 0.895, 0.9, 0.89, 0.1), strict=True))
+
+    class Fake:
+        def run(self, head, *, split, lr, epochs):
+            return {"val_accuracy": accuracies[lr]}
+
+    assert module._search_rate(Fake(), None, 1) == 3e-4  # pyright: ignore[reportArgumentType]
