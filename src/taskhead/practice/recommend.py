@@ -199,7 +199,8 @@ def _choose(compared: pd.DataFrame, mild: HeadPreparation) -> tuple[HeadPreparat
     """Return what to recommend, whether validation tells it from halfway down, and why."""
     means, n = compared.mean(axis=1), compared.shape[1]
     best: Any = means.idxmax()
-    gain, half = interval(compared.loc[best] - compared.loc[mild], points=len(compared) - 1)
+    accuracies: dict[Any, pd.Series] = dict(compared.iterrows())
+    gain, half = interval(accuracies[best] - accuracies[mild], points=len(compared) - 1)
     said = (
         f"{in_words(best)} has the best validation accuracy, {means[best]:.3f} over {n} "
         f"split{'s' * (n > 1)}"
