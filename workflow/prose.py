@@ -8,7 +8,7 @@ import pandas as pd
 from benchmarks import report
 from taskhead.experiments.results import load_all_recorded, load_or_compute
 from taskhead.experiments.table import recorded_folder
-from taskhead.report import claims, figures, scorecard, words
+from taskhead.report import claims, figures, replay, scorecard, words
 from taskhead.report.choices import chosen_stop, smallest_sufficient
 from taskhead.report.series import done, stops
 
@@ -75,6 +75,7 @@ def _scorecard() -> dict[str, str]:
     parts = {"claims": card[trends], "principles": card[~trends]}
     return {
         "scorecard": short.to_markdown(),
+        "regrets": replay.regrets(recorded_folder()).to_markdown(floatfmt=".2g"),
         **{
             f"{name}_pooled": scorecard.pooled(part).to_markdown(floatfmt=".2g")
             for name, part in parts.items()
