@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from taskhead.experiments import table
 from taskhead.method.batches import LabelledImages
 from taskhead.method.probing import Stop, probe_head
-from taskhead.tasks.images import find_images, read_images
+from taskhead.tasks.dividing import draw_files
+from taskhead.tasks.images import read_images
+from taskhead.tasks.layout import read_layout
 
 SESSION = {
     "id": "a",
@@ -65,5 +67,5 @@ def load_image_folder(
     folder: Path, *, image_size: int, per_class: int | None = None
 ) -> tuple[LabelledImages, list[str]]:
     """Return the images of a tree `CLASS/*`, and the names of its classes."""
-    (files,) = find_images(folder)
-    return read_images(files, image_size=image_size, per_class=per_class), list(files)
+    files = draw_files(read_layout(folder).splits["train"], per_class, 0)
+    return read_images(files, image_size=image_size), list(files)

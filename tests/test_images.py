@@ -12,7 +12,7 @@ from PIL import Image, PngImagePlugin
 from problems import load_image_folder
 
 from taskhead.tasks.datasets import load_dataset
-from taskhead.tasks.images import check_memory, draw_per_class
+from taskhead.tasks.images import draw_per_class, room_for
 
 COLOURS = {"amber": (255, 191, 0), "blue": (0, 0, 255), "cyan": (0, 255, 255)}
 
@@ -98,10 +98,23 @@ def test_sizes_out_of_range(tree, size, per_class):
         load_image_folder(tree, image_size=size, per_class=per_class)
 
 
-def test_memory_is_checked_before_loading():
-    check_memory(1000, 32)
-    with pytest.raises(ValueError, match="GiB"):
-        check_memory(10**9, 224)
+def test_images_beyond_memory_are_mapped_from_disk_and_leave_nothing_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("TASKHEAD_DATA", str(tmp_path))
+    room = room_for((3, 3, 8, 8), on_disk=True)
+    room[1] = 7
+    assert room.dtype == torch.uint8
+    assert room.sum() == 7 * 3 * 8 * 8
+    maps = Path("/proc/self/maps").read_text()
+    assert str(tmp_path / "images") in maps
+    assert not list((tmp_path / "images").iterdir())
+    del room
+    assert str(tmp_path / "images") not in Path("/proc/self/maps").read_text()
+
+
+def test_disk_without_room_for_images_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("TASKHEAD_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match=rf"{tmp_path}.*needed"):
+        room_for((10**9, 3, 224, 224))
 
 
 def test_data_set_is_read_from_its_folder(tree, tmp_path, monkeypatch):
@@ -183,25 +196,6 @@ def test_disk_without_room_for_a_data_set_is_seen_before_the_download(stl10, mon
 def test_unknown_data_set_lists_the_valid_ones():
     with pytest.raises(ValueError, match=r"'mnist'; valid: .*cifar10"):
         load_dataset("mnist", train=True, image_size=32)
-
-
-def test_photographs_are_turned_upright(tree: Path):
-    image = Image.new("RGB", (16, 16), (255, 0, 0))
-    image.paste((0, 0, 255), (0, 0, 16, 8))
-    exif = Image.Exif()
-    exif[274] = 3  # orientation: upside down
-    for path in (tree / "blue").iterdir():
-        path.unlink()
-    image.save(tree / "blue" / "turned.png", exif=exif)
-    data, classes = load_image_folder(tree, image_size=16)
-    (turned,) = data.images[data.labels == classes.index("blue")]
-    assert turned[:, 0, 0].tolist() == [255, 0, 0]
-
-
-def test_pixels_of_16_bits_are_refused(tree: Path):
-    Image.new("I;16", (16, 16), 5000).save(tree / "blue" / "deep.png")
-    with pytest.raises(ValueError, match=r"deep\.png.*I;16"):
-        load_image_folder(tree, image_size=16)
 
 
 def pipe(path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from taskhead.method.batches import LabelledImages
 from taskhead.tasks.datasets import dataset_task, digits_task
-from taskhead.tasks.folders import domain_names, folder_label, folder_task
+from taskhead.tasks.folders import folder_label, folder_task
 from taskhead.tasks.task import Draw, Task
 
 DOMAINS = ("photo", "sketch", "wood")
@@ -166,17 +166,11 @@ def test_domains_with_splits_of_their_own_are_tested_on_their_test_images(
     assert torch.equal(task.ood["sketch"].images, test.images)
 
 
-def test_domains_are_the_folders_above_the_classes(plain, with_test, with_domains):
-    assert domain_names(plain) == domain_names(with_test) == []
-    assert domain_names(with_domains) == list(DOMAINS)
-
-
 def test_folders_inside_a_class_are_no_domains(plain: Path):
     before = read(plain)
     for name in CLASS_COLOURS:
         (plain / name / f"more {name}").mkdir()
         (plain / name / "0.png").rename(plain / name / f"more {name}" / "0.png")
-    assert domain_names(plain) == []
     assert len(read(plain)) == len(before)
 
 
@@ -223,13 +217,24 @@ def test_class_that_another_split_lacks_is_named(with_test: Path):
         folder_task(with_test, DRAW)
 
 
-@pytest.mark.parametrize(("source", "dogs"), [("plain", "dog"), ("with_test", "train/dog")])
-def test_class_with_too_few_images_is_named(request, source: str, dogs: str):
+@pytest.mark.parametrize(
+    ("source", "dogs", "left"), [("plain", "dog", 2), ("with_test", "train/dog", 1)]
+)
+def test_class_that_cannot_serve_in_each_split_is_named(request, source: str, dogs: str, left: int):
     folder: Path = request.getfixturevalue(source)
-    for image in sorted((folder / dogs).iterdir())[3:]:
+    for image in sorted((folder / dogs).iterdir())[left:]:
         image.unlink()
-    with pytest.raises(ValueError, match="class dog has 3 samples; train_per_class=2 and val_"):
+    with pytest.raises(ValueError, match=f"class dog has too few .* {left}, .*needs {left + 1}"):
         folder_task(folder, DRAW)
+
+
+@pytest.mark.parametrize("left", [3, 4])
+def test_class_that_limits_ask_too_much_of_is_shared_out(plain: Path, left: int):
+    for image in sorted((plain / "dog").iterdir())[left:]:
+        image.unlink()
+    task = folder_task(plain, DRAW)
+    counts = [torch.bincount(part.labels).tolist() for part in parts(task)]
+    assert counts == [[2, left - 2, 2], [2, 1, 2], [2, 1, 2]]
 
 
 def test_class_with_too_few_images_in_a_data_set_is_named(mini_data: Path):

@@ -1,6 +1,6 @@
 """What runs need beside their keys: backbone, images and features, each made once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -17,10 +17,12 @@ from taskhead.method.head_preparation import HeadPreparation
 from taskhead.models.backbones import interpolation, pretrained_backbone
 from taskhead.tasks.datasets import dataset_task, digits_task, is_at_hand
 from taskhead.tasks.folders import folder_task
+from taskhead.tasks.found import find_images
 from taskhead.tasks.solar_cells import solar_cells_task
 from taskhead.tasks.storage import data_root
 from taskhead.tasks.task import Draw, Task
 from taskhead.tasks.texts import text_task
+from taskhead.tasks.words import describe
 
 Row = dict[str, Any]
 Found = list[tuple[Any, list[Row]]]  # runs with their rows: as a rule one each
@@ -101,6 +103,18 @@ def load_task(setting: Setting, draw: Draw, folder: Path | None = None) -> Task:
     if setting.data is None:
         raise ValueError(f"setting {setting.name} has no images")
     return _draw(setting.data, draw, folder)
+
+
+def describe_images(inputs: Inputs, runs: Sequence[ProbingRun]) -> Iterator[str]:
+    """Say in lines what a folder of images holds, and how many of them serve for what."""
+    data = inputs.setting.data
+    if data and data.source == "folder":
+        folder = inputs.folder or data_root() / str(data.name)
+        for run in {run.domain: run for run in runs}.values():
+            limits = part_of(run, Draw).limits
+            yield from describe(
+                find_images(folder, domain=run.domain, limits=limits, examine=False)
+            )
 
 
 def load_source(setting: Setting, draw: Draw) -> Task | None:

@@ -16,7 +16,8 @@ from taskhead.experiments.studies import VARIANTS, Study, load_study, settings_o
 from taskhead.method.checks import check_choice
 from taskhead.models.backbones import check_backbone
 from taskhead.models.checkpoints import weights_label
-from taskhead.tasks.folders import check_domain, domain_names, folder_label
+from taskhead.tasks.folders import check_domain, folder_label
+from taskhead.tasks.layout import read_layout
 from taskhead.tasks.texts import text_label
 
 
@@ -67,16 +68,16 @@ def make_plan(
         for name in _as_list(grid["backbone"]):
             check_backbone(name, described.backbones, owner=f"setting {described.name}")
         _check_folder(described, folder)
-        domains = described.data.domains
         if folder:
             texts = described.data.source == "texts"
             grid["data"] = text_label(folder) if texts else folder_label(folder)
-            domains = () if texts else domain_names(folder)
         grid["weights"] = weights_label(weights)
         grid.setdefault("domain", None)
-        owner = f"folder {folder}" if folder else f"setting {setting}"
         for domain in _as_list(grid["domain"]):
-            check_domain(owner, domain, domains)
+            if folder and described.data.source == "folder":
+                read_layout(folder, domain)
+            else:
+                check_domain(f"setting {setting}", domain, described.data.domains)
     grid |= {"setting": setting, "preset": preset}
     runs = [run for variant in variants for run in _runs(kind, override(grid, variant))]
     if len(set(runs)) < len(runs):

@@ -1,5 +1,6 @@
 """Results of a study: computed run by run, or read from what is recorded."""
 
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from tqdm import tqdm
 
 from taskhead.experiments import table
 from taskhead.experiments.cache import clear_cache
-from taskhead.experiments.inputs import Found, Inputs, Unit
+from taskhead.experiments.inputs import Found, Inputs, Unit, describe_images
 from taskhead.experiments.kinds import KINDS, Kind
 from taskhead.experiments.plan import Plan, choose_device, make_plan
 from taskhead.experiments.provenance import describe_session, load_provenance
@@ -171,6 +172,8 @@ def _compute(
     if device.type != "cpu":
         workers = workers or 1  # runs would queue for one device
     clear_cache()
+    for line in describe_images(plan.inputs, plan.runs):
+        print(line, file=sys.stderr)
     try:
         work = spread(partial(_attempt, plan.kind, plan.inputs), units, workers)
         with tqdm(total=len(pending), desc=path.parent.name + " " + path.stem, unit="run") as bar:

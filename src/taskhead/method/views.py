@@ -53,4 +53,9 @@ def extract_views(
         return shuffled[torch.cat(order).argsort()]
 
     with seeded(seed):
-        return torch.stack([view() for _ in range(count if augment or by_batch or dropout else 1)])
+        first = view()
+        views = first.new_empty(count if augment or by_batch or dropout else 1, *first.shape)
+        views[0] = first
+        for each in views[1:]:
+            each.copy_(view())
+    return views

@@ -11,7 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from taskhead.tasks.storage import check_writable, data_root, file_sha256, one_process
+from taskhead.tasks.storage import (
+    check_writable,
+    data_root,
+    file_sha256,
+    one_process,
+    printable,
+)
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
@@ -85,7 +91,7 @@ def weights_label(weights: Path | str | None) -> str | None:
     if weights is None or not Path(weights).is_file():
         return None if weights is None else str(weights)
     path = Path(weights)
-    return f"{path.name}-{file_sha256(path)[:8]}"
+    return f"{printable(path.name)}-{file_sha256(path)[:8]}"
 
 
 def _renamed(given: dict[str, Tensor], names: list[str], path: Path) -> dict[str, Tensor]:

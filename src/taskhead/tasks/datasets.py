@@ -10,7 +10,10 @@ import torch
 from taskhead.method.batches import LabelledImages
 from taskhead.method.checks import check_choice
 from taskhead.method.seeds import stream
-from taskhead.tasks.images import draw_per_class, find_images, read_images, to_tensor
+from taskhead.tasks.dividing import draw_files
+from taskhead.tasks.images import draw_per_class, read_images, to_tensor
+from taskhead.tasks.layout import read_layout
+from taskhead.tasks.levels import HERE
 from taskhead.tasks.storage import check_writable, data_root, one_process
 from taskhead.tasks.task import Draw, Task, split
 
@@ -89,12 +92,12 @@ def load_dataset(
     check_choice("data set", name, DATASETS)
     folder = data_root() / name
     if folder.is_dir():
-        parts = ("train", "test") if train else ("test", "train")
-        own, _ = find_images(*(folder / part for part in parts))
-        kept = _chosen(name, list(own), classes)
-        files = {each: own[each] for each in kept}
-        how = {"image_size": image_size, "interpolation": interpolation}
-        return read_images(files, per_class=per_class, seed=seed, **how), kept
+        splits, part = read_layout(folder, HERE).splits, "train" if train else "test"
+        if part not in splits:
+            raise ValueError(f"data set {folder} has no folder {part} of class folders")
+        kept = _chosen(name, list(splits[part]), classes)
+        files = draw_files({each: splits[part][each] for each in kept}, per_class, seed)
+        return read_images(files, image_size=image_size, interpolation=interpolation), kept
     dataset, labels = _read_or_download(name, train)
     names = list(getattr(dataset, "classes", [str(label) for label in np.unique(labels)]))
     kept = _chosen(name, names, classes)

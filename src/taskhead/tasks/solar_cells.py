@@ -4,7 +4,7 @@ from pathlib import Path
 
 from taskhead.method.checks import find_package
 from taskhead.tasks.folders import task_of_files
-from taskhead.tasks.task import Draw, Task
+from taskhead.tasks.task import Draw, Task, check_enough
 
 
 def solar_cells_task(draw: Draw) -> Task:
@@ -27,4 +27,6 @@ def solar_cells_task(draw: Draw) -> Task:
             cells["defective" if float(probability) > 0.5 else "functional"].append(folder / name)
     except (OSError, ValueError) as error:
         raise ValueError(f"{folder / 'labels.csv'} cannot be read: {error}") from None
-    return task_of_files(cells, draw)
+    for name, files in cells.items():
+        check_enough(name, len(files), draw, own_test=False)
+    return task_of_files({"train": cells}, draw)

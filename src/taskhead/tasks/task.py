@@ -30,6 +30,15 @@ class Draw:
     domain: str | None = None
     interpolation: str = "bilinear"
 
+    @property
+    def limits(self) -> dict[str, int | None]:
+        """Return how many images of each class are taken for train, val and test."""
+        return {
+            "train": self.train_per_class,
+            "val": self.val_per_class,
+            "test": self.test_per_class,
+        }
+
 
 @dataclass(frozen=True)
 class Task:
@@ -76,22 +85,34 @@ def split(
         )
     check_labels(data.labels, n_classes)
     labels = data.labels.cpu()
-    seed = stream(draw.seed, "split")
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-    parts: tuple[list[Tensor], ...] = ([], [], [])
-    asked = n_train + n_val
+    aside, pools = [], []
     for label in range(n_classes):
         members = (labels == label).nonzero()[:, 0]
         name = names[label] if names else str(label)
         check_enough(name, len(members), draw, own_test=test is not None)
-        aside, pool = members[:0], members
+        first, rest = members[:0], members
         if test is None:
-            aside, pool = (members[list(part)] for part in set_aside(len(members), draw))
-        drawn = order[torch.isin(order, pool)]
-        for part, chosen in zip(parts, (drawn[:n_train], drawn[n_train:asked], aside), strict=True):
-            part.append(chosen)
+            first, rest = (members[list(part)] for part in set_aside(len(members), draw))
+        aside.append(first)
+        pools.append(rest)
+    parts = [*draw_parts(len(labels), pools, [(n_train, n_val)] * n_classes, draw.seed), aside]
     train, val, own_test = (data[torch.cat(part)] for part in parts)
     return Task(train, val, own_test if test is None else test, n_classes)
+
+
+def draw_parts(
+    n: int, pools: Sequence[Tensor], counts: Sequence[tuple[int, int]], seed: int
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return which of n samples serve for training and for validation, by class.
+
+    They are the first and the next of each pool, int64 indices, as many as its `counts` say, in an
+    order drawn from the seed.
+    """
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(stream(seed, "split")))
+    drawn = [order[torch.isin(order, pool)] for pool in pools]
+    train = [each[:first] for each, (first, _) in zip(drawn, counts, strict=True)]
+    val = [each[first:][:then] for each, (first, then) in zip(drawn, counts, strict=True)]
+    return train, val
 
 
 def check_enough(name: str, n: int, draw: Draw, *, own_test: bool) -> None:
@@ -111,7 +132,12 @@ def set_aside(n: int, draw: Draw) -> tuple[list[int], list[int]]:
     They are `test_per_class`, by default a third of the class, but no more than training and
     validation leave.
     """
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(0)).tolist()
+    order = same_order(n)
     wanted = draw.test_per_class or n // 3
     count = max(min(wanted, n - draw.train_per_class - draw.val_per_class), 0)
     return order[:count], order[count:]
+
+
+def same_order(n: int) -> list[int]:
+    """Return 0 .. n - 1 in a random order that is the same in every call."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(0)).tolist()

@@ -1,6 +1,5 @@
 """Tasks from texts in a CSV file. A text is its UTF-8 bytes, padded with zeros."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,10 +9,10 @@ from torch import Tensor
 from taskhead.method.batches import LabelledImages
 from taskhead.method.seeds import stream
 from taskhead.tasks.images import draw_per_class
-from taskhead.tasks.storage import file_sha256
+from taskhead.tasks.rows import read_rows
+from taskhead.tasks.storage import file_sha256, printable
 from taskhead.tasks.task import Draw, Task, check_enough, set_aside, split
 
-COLUMNS = ("text", "label")
 _SPLITS = ("train", "test")
 
 
@@ -27,7 +26,7 @@ def text_task(file: Path, draw: Draw) -> Task:
     Raises `ValueError` if the file cannot be read, a column is missing, a text or label is empty, a
     split is unknown, there are fewer than two classes, or a class has too few texts.
     """
-    rows = _read(file)
+    rows = read_rows(file, "text", _SPLITS)
     names = sorted({row["label"] for row in rows})
     if len(names) < 2:
         raise ValueError(f"{file} has {len(names)} classes; a task needs at least two")
@@ -68,7 +67,7 @@ def text_label(file: Path) -> str:
     """
     if not file.is_file():
         raise ValueError(f"data file {file} does not exist; give a CSV file of texts")
-    return f"{file.name}-{file_sha256(file)[:8]}"
+    return f"{printable(file.name)}-{file_sha256(file)[:8]}"
 
 
 def _labelled(texts: dict[str, list[str]], per_class: int | None, seed: int) -> LabelledImages:
@@ -76,32 +75,3 @@ def _labelled(texts: dict[str, list[str]], per_class: int | None, seed: int) -> 
     chosen = draw_per_class(labels.numpy(), per_class, seed)
     every = [text for each in texts.values() for text in each]
     return LabelledImages(encode([every[i] for i in chosen]), labels[torch.from_numpy(chosen)])
-
-
-def _read(file: Path) -> list[dict[str, str]]:
-    """Return the rows of a file, each with text, label and split; empty ones are an error."""
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            table = csv.DictReader(lines, strict=True)
-            columns = list(table.fieldnames or ())
-            missing = [name for name in COLUMNS if name not in columns]
-            rows = [] if missing else list(table)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"file of texts {file} cannot be read: {error}") from None
-    if missing:
-        raise ValueError(
-            f"{file} has no column {missing[0]!r} but {columns}; "
-            "give a CSV file with the columns text and label, and perhaps split"
-        )
-    for number, row in enumerate(rows, start=1):
-        row["split"] = row.get("split") or "train"
-        for name, wrong in (
-            *((name, not (row[name] or "").strip("\0 \t\n")) for name in COLUMNS),
-            ("split", row["split"] not in _SPLITS),
-        ):
-            if wrong:
-                raise ValueError(
-                    f"{file}: row {number} has the {name} {row[name]!r}; texts and labels must not "
-                    "be empty, and a split is train or test"
-                )
-    return rows
