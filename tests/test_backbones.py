@@ -136,3 +136,48 @@ def test_every_model_gives_what_its_classifier_takes_after_pooling(tmp_path: Pat
         images = torch.randint(0, 256, (1, 3, size, size), dtype=torch.uint8)
         features = extract_features(backbone, images)
         assert features.shape == (1, size_before_the_classifier(whole)), name
+
+
+CLASSIFIERS = {
+    "as it was": (lambda s: s, ""),
+    "ten classes": (
+        lambda s: s | {"fc.weight": torch.ones(10, 512), "fc.bias": torch.ones(10)},
+        "leaves out fc.weight, fc.bias",
+    ),
+    "none": (
+        lambda s: {n: v for n, v in s.items() if not n.startswith("fc.")},
+        "does without fc.weight, fc.bias",
+    ),
+    "of two layers": (
+        lambda s: {n.replace("fc.", "fc.1."): v for n, v in s.items()},
+        "does without fc.weight, fc.bias",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "said"), CLASSIFIERS.values(), ids=CLASSIFIERS)
+def test_checkpoint_loads_whatever_its_classifier(change, said: str, tmp_path: Path, capsys):
+    whole = models.resnet18(weights=None)
+    state = change(whole.state_dict())
+    torch.save(
+        {"net": {f"model.{name}": value for name, value in state.items()}}, tmp_path / "a.pth"
+    )
+    backbone = torchvision_backbone("resnet18", weights=tmp_path / "a.pth")
+    whole.fc = torch.nn.Identity()
+    assert same_weights(whole, backbone[1])
+    error = capsys.readouterr().err
+    assert said in error.replace("model.", "") if said else not error
+
+
+@pytest.mark.parametrize("prefix", ["", "backbone."])
+def test_checkpoint_of_another_network_is_called_what_it_is(prefix: str, tmp_path: Path):
+    state = models.resnet34(weights=None, num_classes=7).state_dict()
+    torch.save({prefix + name: value for name, value in state.items()}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"96 surplus: layer1.2.*; it looks like a resnet34$"):
+        torchvision_backbone("resnet18", weights=tmp_path / "a.pth")
+
+
+def test_checkpoint_of_one_layer_is_called_nothing(tmp_path: Path):
+    torch.save(torch.nn.Linear(3, 2).state_dict(), tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"0 of 10 tensors; 10 missing"):
+        torchvision_backbone("alexnet", weights=tmp_path / "a.pth")

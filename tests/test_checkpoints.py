@@ -1,14 +1,18 @@
 """Checkpoints load strictly; real ones are judged by their accuracy on their own task."""
 
+import argparse
 import hashlib
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import real
 from problems import load_image_folder
+from safetensors.torch import save_file
 from torch import nn
+from torchvision.models import VisionTransformer
 
 from taskhead.method.evaluation import accuracy
 from taskhead.method.features import extract_features
@@ -22,13 +26,103 @@ def state() -> dict[str, torch.Tensor]:
     return nn.Linear(3, 2).state_dict()
 
 
-@pytest.mark.parametrize("wrap", [dict, lambda s: {"state_dict": s}, lambda s: {"model": s}])
-@pytest.mark.parametrize("prefix", ["", "module."])
-def test_wrapped_and_prefixed_files_load(state, tmp_path, wrap, prefix):
-    torch.save(wrap({prefix + name: value for name, value in state.items()}), tmp_path / "a.pt")
+def load(content, tmp_path: Path, **options) -> nn.Linear:
+    torch.save(content, tmp_path / "a.pt")
     network = nn.Linear(3, 2)
-    load_checkpoint(network, tmp_path / "a.pt")
+    load_checkpoint(network, tmp_path / "a.pt", **options)
+    return network
+
+
+def behind(prefix: str, state: dict) -> dict:
+    return {prefix + name: value for name, value in state.items()}
+
+
+NEST = {
+    "bare": lambda s: s,
+    "state_dict": lambda s: {"state_dict": s, "epoch": 3, "optimizer": {"state": {0: {}}}},
+    "net": lambda s: {"net": s, "acc": 93.1},
+    "EMA alone": lambda s: {"model_ema": s, "args": argparse.Namespace(lr=0.1)},
+    "two levels": lambda s: {"checkpoint": {"student": {"weights": s}}, "best": np.float64(0.9)},
+    "beside numbers": lambda s: {**s, "epoch": 3, 3: torch.ones(1)},
+    "the same twice": lambda s: {"model": s, "ema": s},
+}
+
+
+@pytest.mark.parametrize("nest", NEST.values(), ids=NEST)
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "my.own."])
+def test_state_dict_is_found_under_any_key_and_behind_any_prefix(state, tmp_path, nest, prefix):
+    network = load(nest(behind(prefix, state)), tmp_path)
     assert torch.equal(network.weight, state["weight"])
+    assert torch.equal(network.bias, state["bias"])
+
+
+def test_what_stands_beside_the_prefix_is_left_out_with_a_word(state, tmp_path, capsys):
+    averaged = {"n_averaged": torch.tensor(5), "decoder.weight": torch.ones(9)}
+    network = load(averaged | behind("module.", state), tmp_path)
+    assert torch.equal(network.weight, state["weight"])
+    assert "leaves out n_averaged, decoder.weight" in capsys.readouterr().err
+    load(state, tmp_path)
+    assert not capsys.readouterr().err
+
+
+def test_averaged_and_compiled_models_of_pytorch_load(state, tmp_path):
+    network = nn.Linear(3, 2)
+    averaged = torch.optim.swa_utils.AveragedModel(network)
+    compiled = torch.compile(network)
+    for wrapped in (averaged, compiled, nn.DataParallel(network)):
+        assert torch.equal(load(wrapped.state_dict(), tmp_path).weight, network.weight)
+
+
+def test_names_that_a_module_had_in_the_past_load(tmp_path):
+    sizes = {"image_size": 32, "patch_size": 16, "num_layers": 1, "num_heads": 2}
+    old, network = (VisionTransformer(**sizes, hidden_dim=8, mlp_dim=16) for _ in range(2))
+    state = old.state_dict()
+    for now, before in (("mlp.0", "mlp.linear_1"), ("mlp.3", "mlp.linear_2")):
+        state = {name.replace(now, before): value for name, value in state.items()}
+    torch.save(behind("model.", state), tmp_path / "a.pt")
+    load_checkpoint(network, tmp_path / "a.pt")
+    assert all(torch.equal(v, network.state_dict()[k]) for k, v in old.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "double",
+    [
+        lambda s, t: {"model": s, "model_ema": t},
+        lambda s, t: behind("student.", s) | behind("teacher.", t),
+    ],
+)
+def test_two_state_dicts_that_fit_are_named(state, tmp_path, double):
+    other = {name: value + 1 for name, value in state.items()}
+    with pytest.raises(ValueError, match=r"2 sets .*(model.*model_ema|student.*teacher)") as caught:
+        load(double(state, other), tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_fits_best_is_said(tmp_path):
+    network = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
+    torch.save({"a": {"b.0.weight": torch.ones(2, 3), "c": torch.ones(1)}}, tmp_path / "a.pt")
+    message = r"under \['a'\] behind 'b\.', is 1 of 4 tensors; 3 missing: 0.bias, 1.weight, 1.bias"
+    with pytest.raises(ValueError, match=message):
+        load_checkpoint(network, tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_load_in_that_of_the_network(state, tmp_path, dtype):
+    network = load({name: value.to(dtype) for name, value in state.items()}, tmp_path)
+    assert network.weight.dtype == torch.float32
+    torch.testing.assert_close(network.weight, state["weight"], atol=0.01, rtol=0.01)
+
+
+def test_safetensors_load(state, tmp_path):
+    save_file(behind("model.", state), tmp_path / "a.safetensors")
+    network = nn.Linear(3, 2)
+    load_checkpoint(network, tmp_path / "a.safetensors")
+    assert torch.equal(network.weight, state["weight"])
+    whole = (tmp_path / "a.safetensors").read_bytes()
+    for cut in (9, len(whole) - 1):
+        (tmp_path / "a.safetensors").write_bytes(whole[:cut])
+        with pytest.raises(ValueError, match=r"a\.safetensors is cut off"):
+            load_checkpoint(network, tmp_path / "a.safetensors")
 
 
 def test_files_from_before_batches_were_counted_load(tmp_path):
@@ -50,9 +144,9 @@ def test_ignored_prefixes_may_be_there(state, tmp_path):
         (lambda s: {**s, "scale": torch.ones(1)}, "scale"),
         (lambda s: {**s, "bias": torch.ones(5)}, "bias"),
         (lambda s: {**s, "bias": s["bias"] * torch.nan}, "bias"),
-        (lambda s: {**s, "epoch": 3}, "state dict"),
-        (lambda s: {**s, 3: torch.ones(1)}, "state dict"),
+        (lambda s: {n: v * 0 for n, v in s.items()}, "zeros alone"),
         (lambda s: torch.ones(3), "state dict"),
+        (lambda s: {"a": [s], "b": 1}, "state dict"),
     ],
 )
 def test_what_does_not_fit_is_named_in_one_line(state, tmp_path, change, message):

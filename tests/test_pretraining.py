@@ -230,3 +230,11 @@ def test_weights_of_another_network_name_the_file(mini_data: Path):
 def test_unknown_backbone_lists_the_valid_ones():
     with pytest.raises(ValueError, match=r"'resnet19'; valid: .*resnet20"):
         pretrained_backbone("resnet19")
+
+
+def test_checkpoint_of_the_bare_network_loads_with_any_classifier(tmp_path: Path):
+    whole = cifar_resnet18(width=16, seed=7)[1].state_dict()
+    classifier = {"fc.weight": torch.ones(7, 128), "fc.bias": torch.ones(7)}
+    torch.save(whole | classifier, tmp_path / "a.pt")
+    loaded = pretrained_backbone("resnet18-cifar-w16", weights=tmp_path / "a.pt")[1].state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in whole.items())

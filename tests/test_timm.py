@@ -96,6 +96,23 @@ def test_missing_or_damaged_weights_of_efficientnet_lite0_are_named(tmp_path: Pa
         pretrained_backbone("efficientnet_lite0")
 
 
+@pytest.mark.parametrize(
+    ("name", "model", "classifier"),
+    [("timm:resnet10t", "resnet10t", "fc"), (models.LITE0, "tf_efficientnet_lite0", "classifier")],
+)
+@pytest.mark.parametrize("classes", [0, 7])
+def test_checkpoint_loads_whatever_its_classifier(
+    name, model, classifier, classes: int, tmp_path: Path, capsys
+):
+    whole = timm.create_model(model, num_classes=classes)
+    torch.save({"state_dict_ema": whole.state_dict()}, tmp_path / "a.pth")
+    backbone = pretrained_backbone(name, weights=tmp_path / "a.pth")
+    whole.reset_classifier(0)
+    ours, theirs = backbone[1].state_dict(), whole.state_dict()
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    assert f"{classifier}.weight" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("change", [lambda s: s[:-1], lambda s: s[1:] + s[:1]])
 def test_weights_in_order_are_held_to_number_and_shapes(change, tmp_path: Path):
     state = torch.load(models._lite0_file(), weights_only=True)

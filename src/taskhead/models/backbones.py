@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from taskhead.method.checks import check_choice
-from taskhead.models.checkpoints import download, find_weights, load_checkpoint
+from taskhead.models.checkpoints import CLASSIFIERS, download, find_weights, load_checkpoint
 from taskhead.models.pretraining import RECIPES, load_or_pretrain
 from taskhead.models.resnets import CIFAR_DEPTHS, CifarResNet
 from taskhead.models.text import HUB, MINILM, hub_encoder, minilm
@@ -130,7 +130,7 @@ def cifar_resnet(depth: int, *, weights: Path | None = None) -> nn.Sequential:
     name = _CIFAR_FILES[depth]
     file = weights or find_weights(name)
     file = file or download(f"{_CIFAR_ADDRESS}/{name}", data_root() / "weights")
-    load_checkpoint(network, file, ignore=("linear.",))
+    load_checkpoint(network, file, ignore=CLASSIFIERS)
     return nn.Sequential(Normalise(CHECKPOINT_MEAN, CHECKPOINT_STD), network)
 
 

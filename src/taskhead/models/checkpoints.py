@@ -1,25 +1,28 @@
-"""Load checkpoints strictly: every key must fit, or the error names it."""
+"""Load checkpoints strictly: every parameter must fit, or the error names it."""
 
-import pickle
-import re
 import sys
-from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
+from torch import nn
+from tqdm import tqdm
 
-from taskhead.tasks.storage import (
-    check_writable,
-    data_root,
-    file_sha256,
-    one_process,
-    printable,
-)
+from taskhead.models.state_dicts import Fit, find_fits, in_order_of, read_content
+from taskhead.tasks.names import few, printable
+from taskhead.tasks.storage import check_writable, data_root, file_sha256, one_process
 
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
+CLASSIFIERS = ("linear.", "fc.", "classifier.", "head.")  # as the names of their parameters begin
+
+
+class DoesNotFit(ValueError):
+    """A checkpoint of which no part fits the network; `content` is what the file holds."""
+
+    def __init__(self, message: str, content: Any) -> None:
+        """Take the message and the content."""
+        super().__init__(message)
+        self.content = content
 
 
 def load_checkpoint(
@@ -27,30 +30,53 @@ def load_checkpoint(
 ) -> None:
     """Load the parameters in the file at `path` into `network`, in place.
 
-    The file holds a state dict saved by PyTorch, bare or under the key `state_dict`,
-    `model_state_dict` or `model`; a prefix `module.` of all keys is removed. It is read with
-    `weights_only=True`. Keys that begin with one of `ignore` are left out, as a classifier's. With
-    `in_order` names do not count: the parameters are those of the network, in its order.
+    The file was saved by PyTorch or as safetensors, and is read without running code in it. Its
+    state dict may stand under any key and behind any prefix of all names; it must fit the network
+    in names and shapes. Names that begin with one of `ignore`, as a classifier's, are left out; it
+    is said which others are, and which of the network's are not there. With `in_order` names may
+    differ: the parameters are then those of the network, in its order.
 
-    Raises `ValueError` if the file is missing, cut off or of another kind, a key is missing,
-    surplus or of another shape, or a parameter is not finite; the message names it.
+    Raises `ValueError` if the file is missing, cut off or of another kind, a parameter is missing,
+    surplus, of another shape or not finite, all are zero, or several state dicts fit; the message
+    names it.
     """
     if not path.is_file():
         raise ValueError(f"checkpoint {path} does not exist")
-    given = _read(path)
-    for name in [name for name in given if name.startswith(ignore)]:
-        del given[name]
-    if in_order:
-        given = _renamed(given, list(network.state_dict()), path)
+    content, own = read_content(path), network.state_dict()
+    fits = find_fits(content, own, ignore)
+    if in_order and not any(fit.is_whole for fit in fits):
+        fits = find_fits(in_order_of(own, content), own, ignore)
+    if not fits:
+        raise ValueError(f"checkpoint {path} holds no state dict of tensors")
+    fit = _only(fits, path)
+    for name, value in fit.state.items():
+        if not bool(value.isfinite().all()):
+            raise ValueError(f"checkpoint {path} holds NaN or infinity in {fit.prefix}{name}")
+    if fit.is_whole and not any(bool(value.any()) for value in fit.state.values()):
+        raise ValueError(f"checkpoint {path} holds zeros alone, {fit}")
+    rest = {name: own[name] for name in own if name not in fit.state and name not in fit.missing}
     try:
-        wrong = [name for name, value in given.items() if not bool(value.isfinite().all())]
-        if not wrong:
-            network.load_state_dict(given)
-    except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).rpartition(":\n")[2].split())
-        raise ValueError(f"checkpoint {path} does not fit the network: {reason[:400]}") from None
-    if wrong:
-        raise ValueError(f"checkpoint {path} holds NaN or infinity in {wrong[0]}")
+        network.load_state_dict(fit.state | fit.surplus | rest)  # modules may know names of old
+    except RuntimeError:
+        raise DoesNotFit(
+            f"checkpoint {path} does not fit the network: {fit.misfit}", content
+        ) from None
+    for said, names in (("leaves out", fit.left_out), ("does without", fit.lacking)):
+        if names:
+            tqdm.write(f"loading {path.name} {said} {few(names)}", file=sys.stderr)
+
+
+def _only(fits: list[Fit], path: Path) -> Fit:
+    """Return the fit that is whole, or the best; several that differ are an error."""
+    best, *others = [fit for fit in fits if fit.is_whole] or fits[:1]
+    different = [fit for fit in others if not fit.equals(best)]
+    if different:
+        places = "; ".join(map(str, [best, *different]))
+        raise ValueError(
+            f"checkpoint {path} holds {len(different) + 1} sets of parameters that fit: {places}; "
+            "save the one you want in a file of its own"
+        )
+    return best
 
 
 def find_weights(name: str) -> Path | None:
@@ -92,41 +118,3 @@ def weights_label(weights: Path | str | None) -> str | None:
         return None if weights is None else str(weights)
     path = Path(weights)
     return f"{printable(path.name)}-{file_sha256(path)[:8]}"
-
-
-def _renamed(given: dict[str, Tensor], names: list[str], path: Path) -> dict[str, Tensor]:
-    if len(given) != len(names):
-        raise ValueError(
-            f"checkpoint {path} does not fit the network: it holds {len(given)} tensors in place "
-            f"of {len(names)}"
-        )
-    return dict(zip(names, given.values(), strict=True))
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    """Return the state dict in a file, out of its wrapper and without the prefix of all keys.
-
-    It stays the object that was saved, as that carries the versions of its modules.
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, LookupError, OSError, EOFError, ValueError) as e:
-        reason = f"is cut off or no file of tensors that PyTorch saved ({type(e).__name__})"
-        if pickled := re.search(r"GLOBAL (\S+)", str(e)):
-            reason = f"holds a pickled {pickled[1]}, which PyTorch cannot read as tensors alone"
-        elif "TorchScript" in str(e):
-            reason = "is a TorchScript archive"
-        raise ValueError(
-            f"checkpoint {path} {reason}; give a state dict, saved by "
-            "torch.save(network.state_dict(), path)"
-        ) from None
-    for wrapper in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    if not isinstance(content, dict) or not all(
-        isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()
-    ):
-        raise ValueError(f"checkpoint {path} holds no state dict of tensors")
-    if all(name.startswith("module.") for name in content):
-        consume_prefix_in_state_dict_if_present(content, "module.")
-    return content

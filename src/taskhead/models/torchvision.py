@@ -1,14 +1,17 @@
 """Torchvision's classification models without their classifiers."""
 
 from collections.abc import Sequence
+from contextlib import suppress
+from difflib import SequenceMatcher
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from taskhead.method.checks import check_choice
-from taskhead.models.checkpoints import download, find_weights, load_checkpoint
+from taskhead.models.checkpoints import DoesNotFit, download, find_weights, load_checkpoint
+from taskhead.models.state_dicts import find_fits
 from taskhead.tasks.storage import data_root
 
 if TYPE_CHECKING:
@@ -52,8 +55,8 @@ def torchvision_backbone(name: str, *, weights: Path | str | None = None) -> nn.
     Its feature is the input of the classifier after pooling, and it is flattened. The normalisation
     is that of the model's default weights. `name` is one of `torchvision_names()`, `weights` the
     name of torchvision weights ("IMAGENET1K_V1", ...), which are downloaded below the data folder,
-    or a local checkpoint file of the same model. None takes the file `weights/NAME-imagenet.pth`
-    below the data folder if it is there, else the default weights.
+    or a local checkpoint file of the same model, with any classifier or none. None takes the file
+    `weights/NAME-imagenet.pth` below the data folder if it is there, else the default weights.
 
     Raises `ValueError` if the model or the weights are unknown, cannot be downloaded, are damaged
     or do not fit.
@@ -69,15 +72,17 @@ def torchvision_backbone(name: str, *, weights: Path | str | None = None) -> nn.
         valid = dict.fromkeys(["DEFAULT", *known.__members__, "a local file"])
         check_choice(f"weights of {name}", weights, valid)
     if file:
-        options = {"init_weights": False} if name in _INCEPTIONS else {}
-        network = models.get_model(name, weights=None, **options)
-        load_checkpoint(network, file)
+        network = _untrained(name)
+        try:
+            load_checkpoint(network, file, ignore=_taken_off(network))
+        except DoesNotFit as error:
+            raise ValueError(f"{error}{_looks_like(error.content, name)}") from None
     else:
         network = _download_model(name, known[str(weights or "DEFAULT")])
     if name in _INCEPTIONS:
         network.aux_logits = False  # pyright: ignore[reportArgumentType]
         network.transform_input = True  # pyright: ignore[reportArgumentType]
-    part = next(p for p in ("fc", "classifier", "head", "heads") if hasattr(network, p))
+    part = _classifier(network)
     pools = [isinstance(m, nn.AdaptiveAvgPool2d) for m in getattr(network, part).modules()]
     setattr(network, part, nn.AdaptiveAvgPool2d(1) if any(pools) else nn.Identity())
     preset = known["DEFAULT"].transforms()
@@ -89,6 +94,34 @@ def torchvision_interpolation(name: str) -> str:
     from torchvision import models
 
     return models.get_model_weights(name)["DEFAULT"].transforms().interpolation.value
+
+
+def _untrained(name: str) -> nn.Module:
+    from torchvision import models
+
+    options = {"init_weights": False} if name in _INCEPTIONS else {}
+    return models.get_model(name, weights=None, **options)
+
+
+def _classifier(network: nn.Module) -> str:
+    """Return the name of the part that is the classifier."""
+    return next(part for part in ("fc", "classifier", "head", "heads") if hasattr(network, part))
+
+
+def _taken_off(network: nn.Module) -> tuple[str, ...]:
+    """Return how the names of the parameters begin that serve for classes alone."""
+    return (f"{_classifier(network)}.", "AuxLogits.", "aux1.", "aux2.")
+
+
+def _looks_like(content: Any, name: str) -> str:
+    """Say which of torchvision's models a file's content fits, "" if none."""
+    for other in sorted(torchvision_names(), key=lambda n: -SequenceMatcher(None, n, name).ratio()):
+        with suppress(NotImplementedError), torch.device("meta"):  # some compute with numbers
+            network = _untrained(other)
+            fits = find_fits(content, network.state_dict(), _taken_off(network))
+            if fits and fits[0].is_whole:
+                return f"; it looks like a {other}"
+    return ""
 
 
 def _download_model(name: str, weights: "WeightsEnum") -> nn.Module:

@@ -9,7 +9,8 @@ from pathlib import Path
 from taskhead.tasks.dividing import divide, draw_files
 from taskhead.tasks.images import read_images
 from taskhead.tasks.layout import Files, read_layout
-from taskhead.tasks.storage import file_sha256, printable
+from taskhead.tasks.names import printable
+from taskhead.tasks.storage import file_sha256
 from taskhead.tasks.task import Draw, Task
 from taskhead.tasks.tree import walk
 

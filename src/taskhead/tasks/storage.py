@@ -77,12 +77,6 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def printable(name: str) -> str:
-    r"""Return a name in which escapes stand for what cannot be printed or encoded, as "\n"."""
-    text = os.fsencode(name).decode(errors="backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def write_whole(path: Path, content: bytes) -> Path:
     """Write a file whole or not at all, and return its path; nothing is left behind on failure."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.new")

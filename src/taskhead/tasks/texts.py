@@ -9,8 +9,9 @@ from torch import Tensor
 from taskhead.method.batches import LabelledImages
 from taskhead.method.seeds import stream
 from taskhead.tasks.images import draw_per_class
+from taskhead.tasks.names import printable
 from taskhead.tasks.rows import read_rows
-from taskhead.tasks.storage import file_sha256, printable
+from taskhead.tasks.storage import file_sha256
 from taskhead.tasks.task import Draw, Task, check_enough, set_aside, split
 
 _SPLITS = ("train", "test")

@@ -1,15 +1,15 @@
 """What was found in a user's images, in plain lines."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from taskhead.tasks.found import Found
 from taskhead.tasks.layout import Files
 from taskhead.tasks.levels import SPLITS
-from taskhead.tasks.storage import printable
+from taskhead.tasks.names import few, printable
 
-_FEW = 5  # names in a line
-_MANY = 20  # classes, above which they are not listed
+_MANY = 20  # classes, of which only the smallest are listed
+_SMALLEST = 5
 _PURPOSES = dict(zip(SPLITS, ("training", "validation", "testing"), strict=True))
 
 
@@ -31,10 +31,10 @@ def describe(found: Found) -> Iterator[str]:
     if found.passed_over:
         names = Counter(printable(path.name) for path in found.passed_over)
         said = (name if count == 1 else f"{count} x {name}" for name, count in names.items())
-        yield f"passed over: {_few(said)}"
+        yield f"passed over: {few(said)}"
     if found.unreadable:
         each = (f"{printable(str(p))} ({reason})" for p, reason in found.unreadable.items())
-        yield f"left out, as they cannot be read, {len(found.unreadable)}: {_few(each)}"
+        yield f"left out, as they cannot be read, {len(found.unreadable)}: {few(each)}"
     for (one, other), count in found.copies.items():
         yield (
             f"warning: {count} of the images for {_PURPOSES[other]} are copies of images for "
@@ -60,7 +60,7 @@ def _classes(found: Found) -> str:
     listed = "classes (training + validation + testing)"
     if len(counts) > _MANY:
         by_size = sorted(counts, key=lambda name: sum(counts[name]))
-        counts = {name: counts[name] for name in (*by_size[:_FEW], by_size[-1])}
+        counts = {name: counts[name] for name in (*by_size[:_SMALLEST], by_size[-1])}
         listed = f"smallest and largest {listed}"
     return f"{listed}: " + ", ".join(
         f"{name} {' + '.join(map(str, each))}" for name, each in counts.items()
@@ -69,9 +69,3 @@ def _classes(found: Found) -> str:
 
 def _count(files: Files) -> int:
     return sum(map(len, files.values()))
-
-
-def _few(words: Iterable[str]) -> str:
-    every = list(words)
-    more = len(every) - _FEW
-    return ", ".join(every[:_FEW]) + (f" and {more} more" if more > 0 else "")
