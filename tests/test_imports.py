@@ -45,11 +45,13 @@ def test_figures_load_no_networks_and_no_data_sets():
     assert loaded(("report.figures",), ("sklearn", "torchvision")) == []
 
 
-def test_example_of_the_readme_runs():
-    (example,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.S)
-    run = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True)
+def test_examples_of_the_readme_run_one_after_the_other():
+    examples = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.S)
+    run = subprocess.run(
+        [sys.executable, "-c", "\n".join(examples)], capture_output=True, text=True
+    )
     assert run.returncode == 0, run.stderr
-    assert run.stdout.count("validation accuracy") == 4
+    assert run.stdout.count("validation accuracy") == 5
 
 
 def test_top_level_offers_what_its_docstring_shows():

@@ -57,7 +57,7 @@ def test_search_continues_from_its_ledger(
     def interrupted(*args, **options):
         nonlocal count
         count += 1
-        if count == 4:
+        if count == 5:
             raise KeyboardInterrupt
         return real(*args, **options)
 
@@ -65,7 +65,7 @@ def test_search_continues_from_its_ledger(
     with pytest.raises(KeyboardInterrupt):
         recommend(backbone, blobs(), minutes=5, ledger=ledger)
     kept = ledger.read_text().splitlines()
-    assert len(kept) == 3
+    assert len(kept) == 4
     ledger.write_text("\n".join(kept) + '\n{"tau": 0, "spl')  # as if killed while writing
     said: list[str] = []
     first = recommend(backbone, blobs(), minutes=5, ledger=ledger, say=said.append)

@@ -1,16 +1,16 @@
-"""Command line: `taskhead settings`, `taskhead run` and `taskhead claims`."""
+"""Command line: `taskhead prepare`, `predict`, `settings`, `run` and `claims`."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from taskhead.experiments.settings import PRESETS, SETTING_NAMES, load_setting
-from taskhead.experiments.studies import STUDY_NAMES, load_study, settings_of
+from taskhead import commands
+from taskhead.experiments.settings import PRESETS, SETTING_NAMES
+from taskhead.experiments.studies import STUDY_NAMES
 
-NOTHING_DONE = 3
 _OPTIONS = {
     "data": (
         str,
@@ -55,59 +55,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _list_settings(_: argparse.Namespace) -> int:
-    fitting = {name: settings_of(load_study(name)) for name in STUDY_NAMES}
-    for setting in map(load_setting, SETTING_NAMES):
-        studies = [name for name, settings in fitting.items() if setting.name in settings]
-        print(setting.name)
-        print(f"    {setting.description}")
-        print(f"    needs: {setting.needs}")
-        print(f"    studies: {', '.join(studies)}")
-    return 0
-
-
-def _run_study(arguments: argparse.Namespace) -> int:
-    from taskhead.experiments import results, table  # imports PyTorch
-    from taskhead.report import words
-
-    rows = results.compute_study(
-        arguments.study,
-        setting=arguments.setting,
-        preset=arguments.preset,
-        results=arguments.results,
-        seeds=arguments.seeds,
-        device=arguments.device,
-        recompute=arguments.recompute,
-        workers=arguments.workers,
-        **{name: getattr(arguments, name) for name in _OPTIONS},
-    )
-    path = table.table_path(arguments.results, arguments.study, arguments.setting)
-    counts = rows["outcome"].value_counts()
-    others = [f"{count} {name}" for name, count in counts.items() if name != "done"]
-    print(f"{len(rows)} rows in {path}" + (f", of them {', '.join(others)}" if others else ""))
-    if "done" in counts:
-        if "probed_epochs" in rows and (warning := words.small_range(rows)):
-            print(f"taskhead: warning: {warning}", file=sys.stderr)
-        return 0
-    reason = rows["reason"].iloc[0]
-    print(f"taskhead: error: no run came to a result: {reason}", file=sys.stderr)
-    return NOTHING_DONE
-
-
-def _print_claims(arguments: argparse.Namespace) -> int:
-    from taskhead.experiments.table import recorded_folder  # imports pandas
-    from taskhead.report import scorecard
-
-    card = scorecard.scorecard(arguments.results or recorded_folder())
-    text = scorecard.to_markdown(card)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    card.to_csv(arguments.out / "claims.csv", index=False)
-    (arguments.out / "claims.md").write_text(text, encoding="utf-8")
-    print(text)
-    print(f"also in {arguments.out / 'claims.csv'} and {arguments.out / 'claims.md'}")
-    return 0
-
-
 def _given(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("must not be ''; leave it out")
@@ -121,12 +68,13 @@ def _folder(text: str) -> Path:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="taskhead", description=__doc__)
     parser.add_argument("--version", action="version", version=f"taskhead {version('taskhead')}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    kinds = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_prepare(kinds)
 
-    listing = commands.add_parser("settings", help="list the settings and what each needs")
-    listing.set_defaults(command=_list_settings, parser=listing)
+    listing = kinds.add_parser("settings", help="list the settings and what each needs")
+    listing.set_defaults(command=commands.list_settings, parser=listing)
 
-    run = commands.add_parser(
+    run = kinds.add_parser(
         "run", allow_abbrev=False, help="compute a study and store one row a run"
     )
     run.add_argument("study", metavar="STUDY", help=", ".join(STUDY_NAMES))
@@ -153,11 +101,9 @@ def _parser() -> argparse.ArgumentParser:
         help="processes side by side (default: one for each core on the CPU, else one)",
     )
     run.add_argument("--recompute", action="store_true", help="compute rows that are there again")
-    run.set_defaults(command=_run_study, parser=run)
+    run.set_defaults(command=commands.run_study, options=tuple(_OPTIONS), parser=run)
 
-    claims = commands.add_parser(
-        "claims", help="judge the paper's claims on tables of energy_sweep"
-    )
+    claims = kinds.add_parser("claims", help="judge the paper's claims on tables of energy_sweep")
     claims.add_argument(
         "--results", type=_folder, metavar="DIR", help="tables to read (default: the recorded ones)"
     )
@@ -168,5 +114,42 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="write DIR/claims.csv and DIR/claims.md (default: %(default)s)",
     )
-    claims.set_defaults(command=_print_claims, parser=claims)
+    claims.set_defaults(command=commands.print_claims, parser=claims)
     return parser
+
+
+def _add_prepare(kinds: Any) -> None:
+    """Add the commands for images of one's own."""
+    prepare = kinds.add_parser(
+        "prepare", allow_abbrev=False, help="finetune a model on a folder of images of your own"
+    )
+    prepare.add_argument("folder", type=_folder, metavar="DIR", help="a folder for each class")
+    prepare.add_argument("--backbone", default="efficientnet_lite0", help="default: %(default)s")
+    prepare.add_argument("--weights", type=_given, metavar="FILE", help="a checkpoint file")
+    prepare.add_argument(
+        "--labels", type=_folder, metavar="FILE", help="CSV: path, label and, if you like, split"
+    )
+    prepare.add_argument("--domain", type=_given, help="the domain to learn, if there are several")
+    prepare.add_argument(
+        "--image-size", type=int, metavar="S", help="in pixels (default: 96 on the CPU, else 224)"
+    )
+    prepare.add_argument(
+        "--out",
+        type=_folder,
+        default=Path("runs/prepared"),
+        metavar="DIR",
+        help="for model and report (default: %(default)s)",
+    )
+    prepare.add_argument("--minutes", type=float, default=20.0, help="default: %(default)g")
+    prepare.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    prepare.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+    prepare.add_argument(
+        "--skip-unreadable", action="store_true", help="leave out images that cannot be read"
+    )
+    prepare.add_argument("--json", action="store_true", help="print what was made as JSON")
+    prepare.set_defaults(command=commands.prepare_model, parser=prepare)
+
+    predict = kinds.add_parser("predict", help="tell the classes of images with a prepared model")
+    predict.add_argument("model", type=_folder, metavar="MODEL_DIR")
+    predict.add_argument("images", type=_folder, nargs="+", metavar="IMAGE")
+    predict.set_defaults(command=commands.predict_images, parser=predict)

@@ -30,6 +30,18 @@ _RUNS = 13  # finetunings of full length that a search wants at least
 _NONE, _END = HeadPreparation(tau=0), HeadPreparation(tau=END)
 
 
+class BudgetTooShort(ValueError):
+    """A budget in which a search has no room; `needed` minutes would do."""
+
+    def __init__(self, needed: float, given: float) -> None:
+        """Take minutes."""
+        self.needed = math.ceil(10 * needed) / 10
+        super().__init__(
+            f"minutes must be at least {self.needed:g} for these images, got {given:g}; or give "
+            "fewer or smaller images"
+        )
+
+
 @dataclass(frozen=True)
 class Advice:
     """What to do, and why.
@@ -96,8 +108,9 @@ def recommend(
     Raises
     ------
     ValueError, TypeError
-        If data or a hyper-parameter is out of range, or the budget is too short for one epoch of
-        each finetuning; the message names what it needs.
+        If data or a hyper-parameter is out of range.
+    BudgetTooShort
+        If the budget has no room for five epochs of each finetuning; it names what is needed.
     """
     began = time.monotonic()
     check_module("backbone", backbone)
@@ -143,20 +156,17 @@ def _choices(search: Search, n_classes: int) -> list[HeadPreparation]:
 
 
 def _affordable_epochs(search: Search, head: Prepared, minutes: float) -> int:
-    """Measure one epoch, and return how many the budget allows in each finetuning.
+    """Measure two epochs, after one to warm up, and return how many each finetuning may take.
 
-    Both times are those of the ledger, so that a search which continues has the same length.
+    Times are those of the ledger, so that a search which continues has the same length.
     """
-    row = search.run(head, split=0, lr=RATES[0], epochs=1)
-    heads = 2 * row["seconds_to_prepare"]
-    affordable = int((60 * minutes - heads) / (_RUNS * row["seconds"]))
+    for epochs in (1, 2):
+        row = search.run(head, split=0, lr=RATES[0], epochs=epochs)
+    heads, epoch = 2 * row["seconds_to_prepare"], row["seconds"] / 2
     least, most = EPOCHS
+    affordable = int((60 * minutes - heads) / (_RUNS * epoch))
     if affordable < least:
-        needed = (_RUNS * least * row["seconds"] + heads) / 60
-        raise ValueError(
-            f"minutes must be at least {math.ceil(10 * needed) / 10:g} for these images, got "
-            f"{minutes:g}; or give fewer or smaller images"
-        )
+        raise BudgetTooShort((_RUNS * least * epoch + heads) / 60, minutes)
     return min(affordable, most)
 
 

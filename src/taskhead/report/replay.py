@@ -27,7 +27,7 @@ def accuracies(results: Path) -> dict[str, pd.DataFrame]:
         aie, val, test = curves(runs, "aie", "val_accuracy", "test_accuracy")
         if len(test) < LEAST_SEEDS or NO_PROBING not in test:
             continue
-        energy, longest = aie.mean(), runs.loc[runs["tau"].idxmax(), "tau"]
+        energy, longest = aie.mean(), int(runs["tau"].max())
         middle = (energy[NO_PROBING] + energy.min()) / 2
         ways = {
             NO_PROBING: NO_PROBING,

@@ -1,0 +1,85 @@
+"""A finetuned network on the disk: weights, a program that runs without this library, and facts."""
+
+import json
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from taskhead.tasks.images import read_images
+from taskhead.tasks.storage import file_sha256
+
+WEIGHTS, PROGRAM, ONNX, FACTS = "model.pt", "model.pt2", "model.onnx", "model.json"
+SAFE = "model.safetensors"
+
+
+def save_model(folder: Path, network: nn.Sequential, facts: dict[str, Any], images: Tensor) -> None:
+    """Write a network of backbone and head, and what is to be known of it, into a folder.
+
+    `model.pt` holds the state dicts of `backbone` and `head`; `model.pt2` is the whole network as
+    an exported program, which PyTorch loads and runs alone; `model.safetensors` and `model.onnx`
+    are written if the packages safetensors and onnxscript are installed. `model.json` holds the
+    `facts` and the hashes of the files. `images` (N, C, S, S) are a few images of the kind that
+    the network takes, N at least 2; programs take any number of them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    network = network.cpu().eval()
+    parts = {name: part.state_dict() for name, part in network.named_children()}
+    torch.save(parts, folder / WEIGHTS)
+    program = torch.export.export(
+        network, (images.cpu(),), dynamic_shapes=({0: torch.export.Dim("images")},)
+    )
+    torch.export.save(program, folder / PROGRAM)
+    written = [WEIGHTS, PROGRAM]
+    if find_spec("safetensors"):
+        from safetensors.torch import save_file
+
+        state = {name: each.contiguous() for name, each in network.state_dict().items()}
+        save_file(state, folder / SAFE)
+        written.append(SAFE)
+    if find_spec("onnxscript"):
+        torch.onnx.export(program, f=str(folder / ONNX), external_data=False, verbose=False)
+        written.append(ONNX)
+    facts = facts | {"sha256": {name: file_sha256(folder / name) for name in written}}
+    text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
+    (folder / FACTS).write_text(text, encoding="utf-8")
+
+
+def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the network of a folder, which maps uint8 images (N, 3, S, S) to logits, and facts.
+
+    Raises `ValueError` if the folder holds no model, or its files are not those that were written.
+    """
+    if not (folder / FACTS).is_file():
+        raise ValueError(
+            f"{folder} holds no {FACTS}; give the folder that `taskhead prepare` wrote"
+        )
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    file = folder / PROGRAM
+    if not file.is_file() or file_sha256(file) != facts["sha256"][PROGRAM]:
+        raise ValueError(f"{file} is not the file that was written; prepare the model again")
+    return torch.export.load(file).module(), facts
+
+
+@torch.no_grad()
+def predict(folder: Path, files: Sequence[Path]) -> pd.DataFrame:
+    """Return the class of each image file and the probabilities of all classes.
+
+    One row per file: `file`, `class`, `probability`, then a column for each class.
+
+    Raises `ValueError` if the folder holds no model, or a file cannot be read as an image.
+    """
+    network, facts = load_model(folder)
+    classes = facts["classes"]
+    how = {"image_size": facts["image_size"], "interpolation": facts["interpolation"]}
+    images = read_images({"all": list(files)}, **how).images
+    shares = torch.cat([network(part).softmax(dim=1) for part in images.split(64)])
+    highest = shares.max(dim=1)
+    named = {"file": [str(file) for file in files]}
+    named["class"] = [classes[i] for i in highest.indices]
+    table = pd.DataFrame({**named, "probability": highest.values})
+    return table.join(pd.DataFrame(shares.numpy(), columns=[f"p({name})" for name in classes]))

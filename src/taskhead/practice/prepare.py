@@ -1,0 +1,201 @@
+"""From a folder of images to a finetuned model with a report, within a budget of time."""
+
+import hashlib
+import platform
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from taskhead.method.batches import LabelledImages
+from taskhead.method.evaluation import predict
+from taskhead.method.features import fingerprint
+from taskhead.method.finetuning import finetune
+from taskhead.method.head_preparation import HeadPreparation
+from taskhead.method.preparation import prepare_heads
+from taskhead.method.prepared import Prepared
+from taskhead.models.backbones import interpolation, pretrained_backbone
+from taskhead.models.checkpoints import weights_label
+from taskhead.practice.model_files import save_model
+from taskhead.practice.recommend import END, Advice, BudgetTooShort, recommend
+from taskhead.practice.search import in_words
+from taskhead.tasks.folders import folder_label, load_task
+from taskhead.tasks.found import Found, find_images
+from taskhead.tasks.task import Task
+from taskhead.tasks.words import describe
+
+SEARCH = 0.75  # share of the budget for the search; the rest is for the final models
+SIDES = {"cpu": 96}  # of images by device, in pixels
+SIDE = 224
+
+
+@dataclass(frozen=True)
+class Final:
+    """A model that was finetuned on all images but those for testing, and what it says of these.
+
+    `head` is the prepared head it started from, `logits` (N, K) are those of the test images.
+    """
+
+    head: Prepared
+    network: nn.Sequential
+    logits: Tensor
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What preparing a model for a folder came to; `finals` begins with the recommended one."""
+
+    found: Found
+    task: Task
+    advice: Advice
+    finals: dict[HeadPreparation, Final]
+    facts: dict[str, Any]
+
+
+def prepare(
+    folder: Path,
+    out: Path,
+    *,
+    backbone: str = "efficientnet_lite0",
+    weights: Path | str | None = None,
+    labels: Path | None = None,
+    domain: str | None = None,
+    image_size: int | None = None,
+    minutes: float = 20.0,
+    augment: str | None = "crop-flip",
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    skip_unreadable: bool = False,
+    say: Callable[[str], None] = print,
+) -> Outcome:
+    """Prepare a model for the images of a folder, and write it to `out`.
+
+    The images are read as by `find_images`, the head preparation and the rate are those of
+    `recommend`. The recommended preparation, no probing and probing to the end are then finetuned
+    on all images but those for testing. A call that was stopped continues, as finished finetunings
+    of the search are kept in `out`.
+
+    Parameters
+    ----------
+    folder, labels, domain, skip_unreadable
+        The images; see `find_images`.
+    out
+        The folder for the model and `runs.csv`, the finetunings of the search.
+    backbone, weights
+        As for `pretrained_backbone`.
+    image_size
+        Side of the images in pixels; 96 on the CPU and 224 elsewhere if it is None.
+    minutes
+        The budget of time, above 0.
+    augment, seed
+        As for `recommend`.
+    device
+        Where to compute.
+    say
+        Called with each line of progress.
+
+    Raises
+    ------
+    ValueError
+        If the images, the backbone or the budget do not fit; nothing has been computed then.
+    """
+    device = torch.device(device)
+    size = image_size or SIDES.get(device.type, SIDE)
+    found = find_images(folder, labels=labels, domain=domain, skip_unreadable=skip_unreadable)
+    for line in describe(found):
+        say(line)
+    network = pretrained_backbone(backbone, weights=weights, device=device)
+    resized = interpolation(backbone)
+    task = load_task(found.splits, found.ood, image_size=size, interpolation=resized).to(device)
+    own_val = "val" in found.called
+    train = task.train if own_val else joined(task.train, task.val)
+    facts = {
+        "backbone": backbone,
+        "weights": weights_label(weights),
+        "backbone_sha256": fingerprint(network),
+        "data": folder_label(folder),
+        "classes": found.classes,
+        "image_size": size,
+        "interpolation": resized,
+        "seed": seed,
+    }
+    try:
+        advice = recommend(
+            network,
+            train,
+            task.val if own_val else None,
+            minutes=SEARCH * minutes,
+            augment=augment,
+            seed=seed,
+            device=device,
+            ledger=out / f"search-{_digest(facts)}.jsonl",
+            say=say,
+        )
+    except BudgetTooShort as error:
+        raise BudgetTooShort(error.needed / SEARCH, minutes) from None
+    say(advice.reason)
+    ways = dict.fromkeys([advice.preparation, HeadPreparation(tau=0), HeadPreparation(tau=END)])
+    finals = {way: _finish(network, train, task, way, advice) for way in ways}
+    for way, final in finals.items():
+        say(f"{in_words(way)}: test accuracy {_accuracy(final, task):.3f}")
+    facts |= _facts(advice, finals, task)
+    best = finals[advice.preparation]
+    save_model(out, best.network, facts, task.train.images[:2])
+    advice.evidence.to_csv(out / "runs.csv", index=False)
+    return Outcome(found, task, advice, finals, facts)
+
+
+def joined(*parts: LabelledImages) -> LabelledImages:
+    """Return the images of several parts as one."""
+    images = torch.cat([part.images for part in parts])
+    return LabelledImages(images, torch.cat([part.labels for part in parts]))
+
+
+def by_class(final: Final, task: Task) -> pd.Series:
+    """Return the share of each class's test images that is told right, by the class's number."""
+    right = final.logits.argmax(dim=1) == task.test.labels
+    labels = task.test.labels.cpu().numpy()
+    return pd.Series(right.cpu().numpy(), dtype=float).groupby(labels).mean()
+
+
+def _finish(
+    network: nn.Module, train: LabelledImages, task: Task, way: HeadPreparation, advice: Advice
+) -> Final:
+    """Finetune from a head of this preparation on all images but those for testing."""
+    how = {name: advice.finetuning[name] for name in ("augment", "batch_size", "seed")}
+    (head,) = prepare_heads(network, train, [way], **how)
+    result = finetune(head.backbone, head.head, train, task.val, **advice.finetuning)
+    last = nn.Sequential(OrderedDict(backbone=result.last[0], head=result.last[1])).eval()
+    return Final(head, last, predict(last, task.test.images))
+
+
+def _accuracy(final: Final, task: Task) -> float:
+    return float((final.logits.argmax(dim=1) == task.test.labels).float().mean())
+
+
+def _facts(advice: Advice, finals: dict[HeadPreparation, Final], task: Task) -> dict[str, Any]:
+    best = finals[advice.preparation]
+    return {
+        "preparation": asdict(advice.preparation),
+        "energy": best.head.aie,
+        "finetuning": advice.finetuning,
+        "reason": advice.reason,
+        "told_apart": advice.told_apart,
+        "images": {name: len(getattr(task, name)) for name in ("train", "val", "test")},
+        "test_accuracy": {in_words(way): _accuracy(f, task) for way, f in finals.items()},
+        "macro_test_accuracy": float(by_class(best, task).mean()),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("taskhead", "torch", "torchvision")},
+        },
+    }
+
+
+def _digest(facts: dict[str, Any]) -> str:
+    return hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest()[:8]

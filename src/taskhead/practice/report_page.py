@@ -1,0 +1,168 @@
+"""The report of a prepared model: one HTML file that needs no other."""
+
+import base64
+import html
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from string import Template
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from taskhead.practice.prepare import Final, Outcome, by_class
+from taskhead.practice.search import in_words
+from taskhead.report.panels import grid
+from taskhead.report.series import interval
+from taskhead.tasks.words import describe
+
+SHOWN = 12  # images that were told wrong
+_MANY = 30  # classes above which the confusion matrix is not drawn
+
+_PAGE = Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+body { font: 1rem/1.5 system-ui, sans-serif; max-width: 48rem; margin: 2rem auto; padding: 0 1rem; }
+img { max-width: 100%; height: auto; }
+table { border-collapse: collapse; display: block; overflow-x: auto; }
+td, th { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid #ccc; }
+th:first-child, td:first-child { text-align: left; }
+</style>
+</head>
+<body>
+<h1>$title</h1>
+$body
+</body>
+</html>
+""")
+
+
+def write_report(outcome: Outcome, path: Path) -> None:
+    """Write what was found, what is recommended and why, and where the model errs."""
+    best = outcome.finals[outcome.advice.preparation]
+    parts = [
+        _paragraphs(describe(outcome.found)),
+        "<h2>Recommended</h2>",
+        _paragraphs(_recommended(outcome, best)),
+        "<h2>How sure</h2>",
+        _paragraphs(
+            ["Validation accuracy of each preparation, over splits of the training images:"]
+        ),
+        _table(_compared(outcome)),
+        _picture(
+            _against_energy(outcome), "Validation accuracy against the energy left by probing"
+        ),
+        "<h2>On the test images</h2>",
+        _table(_tested(outcome)),
+        *_by_class(outcome, best),
+        *_told_wrong(outcome, best),
+        "<h2>Use it</h2>",
+        f"<pre>taskhead predict {html.escape(str(path.parent))} IMAGE</pre>",
+    ]
+    title = f"A model for {html.escape(outcome.found.root.name)}"
+    path.write_text(_PAGE.substitute(title=title, body="\n".join(parts)), encoding="utf-8")
+
+
+def _recommended(outcome: Outcome, best: Final) -> Iterable[str]:
+    how, head = outcome.advice.finetuning, best.head
+    yield (
+        f"{in_words(outcome.advice.preparation).capitalize()}: {head.tau:.1f} epochs of probing on "
+        f"cached features, which leave an energy of {head.aie:.2f}. Then {how['epochs']} epochs of "
+        f"finetuning at the rate {how['lr']:g}."
+    )
+    yield f"{outcome.advice.reason[0].upper()}{outcome.advice.reason[1:]}."
+
+
+def _compared(outcome: Outcome) -> pd.DataFrame:
+    """Return the mean validation accuracy of each preparation, with its interval, in percent."""
+    rows = {}
+    for name, accuracies in outcome.advice.compared.iterrows():
+        mean, half = interval(accuracies)
+        rows[name] = {"validation accuracy": _percent(mean, half), "splits": len(accuracies)}
+    return pd.DataFrame(rows).T
+
+
+def _against_energy(outcome: Outcome) -> Figure:
+    """Draw the validation accuracies of the search at its rate against the energy."""
+    rows = outcome.advice.evidence
+    how = outcome.advice.finetuning
+    rows = rows[(rows["lr"] == how["lr"]) & (rows["epochs"] == how["epochs"])]
+    figure, (axis,) = grid(1, 1, (6, 3.6))
+    for _, alike in rows.groupby(["tau", "energy", "eps"], dropna=False):
+        mean, half = interval(alike["val_accuracy"])
+        style = {"color": "C0", "capsize": 3, "fmt": "o"}
+        yerr = None if np.isnan(half) else half
+        axis.errorbar(alike["aie"].mean(), mean, yerr=yerr, **style)
+    axis.set(xlabel="energy left by probing", ylabel="validation accuracy")
+    return figure
+
+
+def _tested(outcome: Outcome) -> pd.DataFrame:
+    """Return the test accuracy of each final model, with the interval of its binomial error."""
+    n = len(outcome.task.test)
+    rows = {}
+    for way, final in outcome.finals.items():
+        share = float((final.logits.argmax(dim=1) == outcome.task.test.labels).float().mean())
+        half = 1.96 * np.sqrt((share * (1 - share) + 1 / n) / n)
+        rows[in_words(way)] = {
+            "test accuracy": _percent(share, half),
+            "mean over classes": f"{100 * by_class(final, outcome.task).mean():.1f} %",
+        }
+    return pd.DataFrame(rows).T
+
+
+def _by_class(outcome: Outcome, best: Final) -> Iterable[str]:
+    classes, labels = outcome.found.classes, outcome.task.test.labels.cpu().numpy()
+    shares = by_class(best, outcome.task)
+    counts = np.bincount(labels, minlength=len(classes))
+    right = [f"{100 * share:.0f} %" for share in shares.reindex(range(len(classes)))]
+    yield _table(pd.DataFrame({"test images": counts, "told right": right}, index=classes))
+    if len(classes) <= _MANY:
+        matrix = np.zeros((len(classes), len(classes)), dtype=int)
+        np.add.at(matrix, (labels, best.logits.argmax(dim=1).cpu().numpy()), 1)
+        side = 2 + 0.35 * len(classes)
+        figure, (axis,) = grid(1, 1, (side, side))
+        table = pd.DataFrame(matrix, index=classes, columns=classes)
+        sns.heatmap(table, annot=True, fmt="d", cmap="Blues", cbar=False, ax=axis)
+        axis.set(xlabel="told", ylabel="true")
+        yield _picture(figure, "Confusion matrix: true classes by classes told")
+
+
+def _told_wrong(outcome: Outcome, best: Final) -> Iterable[str]:
+    told = best.logits.argmax(dim=1)
+    wrong = (told != outcome.task.test.labels).nonzero()[:SHOWN, 0].tolist()
+    if not wrong:
+        return
+    yield "<h2>Images told wrong</h2>"
+    figure, axes = grid(len(wrong), 4, (8, 2.3 * -(-len(wrong) // 4)))
+    for axis, index in zip(axes, wrong, strict=False):
+        axis.imshow(outcome.task.test.images[index].permute(1, 2, 0).cpu().numpy())
+        true = outcome.found.classes[int(outcome.task.test.labels[index])]
+        axis.set_title(f"{outcome.found.classes[int(told[index])]}, not {true}", fontsize=8)
+        axis.axis("off")
+    yield _picture(figure, "Test images with the class told and the true one")
+
+
+def _percent(mean: float, half: float) -> str:
+    return f"{100 * mean:.1f} %" if np.isnan(half) else f"{100 * mean:.1f} ± {100 * half:.1f} %"
+
+
+def _paragraphs(lines: Iterable[str]) -> str:
+    return "\n".join(f"<p>{html.escape(line)}</p>" for line in lines)
+
+
+def _table(table: pd.DataFrame) -> str:
+    return table.to_html(border=0)
+
+
+def _picture(figure: Figure, alt: str) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<p><img src="data:image/png;base64,{data}" alt="{html.escape(alt)}"></p>'

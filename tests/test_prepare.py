@@ -1,0 +1,122 @@
+"""From a folder of images to a model, its report and predictions."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from conftest import write_tree
+
+from taskhead import make_head, pretrained_backbone
+from taskhead.cli import main
+from taskhead.practice import model_files, search
+from taskhead.practice import recommend as recommending
+from taskhead.practice.model_files import load_model, predict
+
+SHORT = ["--backbone", "resnet20", "--image-size", "32", "--minutes", "10", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tree(tmp_path_factory.mktemp("pictures") / "mine", per_class=12)
+
+
+@pytest.fixture(scope="module")
+def prepared(pictures: Path, mini_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that the command writes, on a search of few and short finetunings."""
+    out = tmp_path_factory.mktemp("prepared")
+    with pytest.MonkeyPatch.context() as patch:
+        shorten(patch)
+        assert main(["prepare", str(pictures), *SHORT, "--out", str(out)]) == 0
+    return out
+
+
+def shorten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(recommending, "EPOCHS", (1, 2))
+    patch.setattr(recommending, "SPLITS", 2)
+    patch.setattr(recommending, "RATES", (1e-3, 1e-2))
+
+
+def test_model_knows_its_classes_and_tells_images_apart(prepared: Path, pictures: Path):
+    _, facts = load_model(prepared)
+    assert facts["classes"] == sorted(folder.name for folder in pictures.iterdir())
+    files = sorted(pictures.rglob("*.png"))
+    table = predict(prepared, files)
+    assert table["file"].tolist() == [str(file) for file in files]
+    shares = table.filter(like="p(")
+    assert shares.sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-5)
+    assert (table["class"] == [file.parent.name for file in files]).mean() > 0.6
+    assert facts["test_accuracy"].keys() >= {"no probing", "probing to the end"}
+
+
+def test_weights_and_program_are_one_network(prepared: Path):
+    images = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
+    network, facts = load_model(prepared)
+    parts = torch.load(prepared / "model.pt", weights_only=True)
+    head = make_head(64, len(facts["classes"]))
+    head.load_state_dict(parts["head"])
+    backbone = pretrained_backbone(facts["backbone"])
+    backbone.load_state_dict(parts["backbone"])
+    with torch.no_grad():
+        assert network(images) == pytest.approx(head(backbone(images)), abs=1e-4)
+
+
+def test_report_needs_no_other_file_and_says_what_is_recommended(prepared: Path):
+    page = (prepared / "report.html").read_text(encoding="utf-8")
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    assert page.count("<img") == page.count('alt="') >= 2
+    facts = json.loads((prepared / "model.json").read_text(encoding="utf-8"))
+    assert facts["reason"][1:] in page
+    for name in facts["classes"]:
+        assert name in page
+    runs = pd.read_csv(prepared / "runs.csv")
+    assert set(runs["outcome"]) == {"done"}
+
+
+def test_the_same_line_repeats_no_finetuning_of_the_search(
+    prepared: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    shorten(monkeypatch)
+    out = shutil.copytree(prepared, tmp_path / "out")
+
+    def refused(*_, **__):
+        raise AssertionError("the search finetunes again")
+
+    monkeypatch.setattr(search, "finetune", refused)
+    assert main(["prepare", str(pictures), *SHORT, "--out", str(out), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    before = json.loads((prepared / "model.json").read_text(encoding="utf-8"))
+    assert facts["preparation"] == before["preparation"]
+    assert facts["test_accuracy"] == before["test_accuracy"]
+
+
+def test_prediction_is_printed_as_a_table(prepared: Path, pictures: Path, capsys):
+    files = [str(file) for file in sorted(pictures.rglob("*.png"))[:2]]
+    assert main(["predict", str(prepared), *files]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("file,class,probability,p(")
+    assert [line.split(",")[0] for line in lines[1:]] == files
+
+
+def test_changed_or_missing_models_are_refused(prepared: Path, tmp_path: Path, capsys):
+    assert main(["predict", str(tmp_path), "a.png"]) == 1
+    assert "holds no model.json" in capsys.readouterr().err
+    copy = shutil.copytree(prepared, tmp_path / "copy")
+    (copy / model_files.PROGRAM).write_bytes(b"other")
+    with pytest.raises(ValueError, match=r"model\.pt2 is not the file that was written"):
+        load_model(copy)
+
+
+def test_images_that_cannot_be_read_are_named_before_anything_is_computed(
+    pictures: Path, tmp_path: Path, capsys
+):
+    folder = shutil.copytree(pictures, tmp_path / "folder")
+    (next(folder.iterdir()) / "broken.png").write_bytes(b"no image")
+    assert main(["prepare", str(folder), *SHORT, "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert "broken.png" in error
+    assert "\n" not in error.strip()
+    assert not (tmp_path / "out").exists()
