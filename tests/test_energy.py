@@ -10,7 +10,11 @@ from hypothesis.extra.numpy import arrays
 from problems import floor_of_smoothing, probe_at_taus
 from torch.nn.functional import one_hot
 
-from taskhead.method.energy import average_initial_energy, per_sample_energy
+from taskhead.method.energy import (
+    average_initial_energy,
+    feature_gradients,
+    per_sample_energy,
+)
 from taskhead.method.evaluation import accuracy
 from taskhead.method.heads import make_head
 
@@ -31,6 +35,14 @@ def test_zero_head_that_is_not_probed_has_the_energy_of_uniform_prediction():
     aie = average_initial_energy(start(features), targets)
     assert aie == pytest.approx(math.sqrt(9 / 10), abs=1e-15)
     assert aie == pytest.approx(0.9487, abs=5e-5)
+
+
+def test_gradient_that_reaches_features_is_the_error_sent_back_through_the_head():
+    features = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)).double()
+    head = make_head(3, 4).double()
+    errors = one_hot(LABELS, 4) - head(features).softmax(dim=1)
+    expected = (-errors @ head[0].weight).detach()
+    torch.testing.assert_close(feature_gradients(head, features, LABELS), expected)
 
 
 @pytest.mark.parametrize(("eps", "floor"), [(0, 0), (0.1, 0.0949), (0.2, 0.190), (0.3, 0.285)])

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from taskhead.method.batches import LabelledImages
-from taskhead.method.energy import average_initial_energy
+from taskhead.method.energy import average_initial_energy, feature_gradients
 from taskhead.method.first_step import first_step
 from taskhead.method.heads import make_head
 from taskhead.method.learning_dynamics import one_step_change
@@ -50,6 +50,30 @@ def test_error_of_the_prediction_falls_with_the_square_of_the_rate(norm: bool, b
     assert abs(slope - 2) < 0.05
 
 
+def test_error_is_of_second_order_with_dropout_too():
+    backbone, head = nn.Sequential(network(True), nn.Dropout(0.3)), make_head(16, 3).double()
+    errors = []
+    for lr in (1e-3, 1e-2):
+        step = one_step_change(backbone, head, IMAGES, LABELS, lr=lr, dropout=True, seed=3)
+        errors.append(float((step.true - step.predicted).norm()))
+    assert math.log10(errors[1] / errors[0]) == pytest.approx(2, abs=0.05)
+
+
+@pytest.mark.parametrize("trainable", ["bias", "lora-2"])
+def test_step_moves_what_finetuning_trains(trainable: str):
+    if trainable.startswith("lora"):
+        pytest.importorskip("peft")
+    backbone, head = network(True).eval(), make_head(16, 3).double()
+    options = {"lr": 0.1, "trainable": trainable, "seed": 4}
+    step = one_step_change(backbone, head, IMAGES, LABELS, **options)
+    stepped = first_step(backbone, head, LabelledImages(IMAGES, LABELS), **options)
+    with torch.no_grad():
+        torch.testing.assert_close(step.true, stepped(IMAGES) - backbone(IMAGES))
+    whole = one_step_change(backbone, head, IMAGES, LABELS, lr=0.1)
+    assert step.true.norm() < 0.9 * whole.true.norm()
+    assert float((step.true - step.predicted).norm() / step.true.norm()) < 0.01
+
+
 @pytest.mark.parametrize("hidden", [(), (7,)])
 def test_true_step_is_that_of_finetuning_and_factors_multiply_to_its_prediction(hidden):
     backbone, head = network(True).eval(), make_head(16, 3, hidden=hidden).double()
@@ -63,6 +87,8 @@ def test_true_step_is_that_of_finetuning_and_factors_multiply_to_its_prediction(
     product = step.lr * step.energy * step.gain * step.coherence * step.kernel
     assert product == pytest.approx(float(step.predicted.norm(dim=1).mean()), rel=1e-12)
     assert 0 < step.coherence <= 1
+    gradients = feature_gradients(head, backbone(IMAGES).detach(), LABELS)
+    torch.testing.assert_close(step.directions, -gradients)
 
 
 def test_coherence_is_one_where_all_samples_of_a_class_are_sent_the_same_way():

@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import math
 import re
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from conftest import REPOSITORY, write_texts
 from taskhead.cli import main
 from taskhead.method import checks
 from taskhead.method.features import extract_features
+from taskhead.method.heads import make_head
+from taskhead.method.learning_dynamics import one_step_change
 from taskhead.models import text
 from taskhead.models.backbones import pretrained_backbone
 from taskhead.models.text import TextEncoder
@@ -123,6 +126,16 @@ def test_features_are_the_mean_of_the_last_hidden_states(minilm: TextEncoder):
         with torch.no_grad():
             expected = minilm.network(**tokens).last_hidden_state[0].mean(dim=0)
         torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_one_step_of_a_transformer_is_predicted_by_its_kernel(minilm: TextEncoder):
+    labels, head, errors = torch.tensor([0, 0, 1, 1]), make_head(384, 2).double(), []
+    double = copy.deepcopy(minilm).double()
+    for lr in (1e-5, 1e-4):
+        step = one_step_change(double, head, encode(TEXTS), labels, lr=lr)
+        errors.append(float((step.true - step.predicted).norm()))
+    assert errors[0] < 1e-3 * float(step.true.norm())
+    assert math.log10(errors[1] / errors[0]) == pytest.approx(2, abs=0.05)
 
 
 def test_transformer_knows_what_is_meant(minilm: TextEncoder):

@@ -6,6 +6,7 @@ from .method.features import extract_features
 from .method.finetuning import finetune
 from .method.head_preparation import HeadPreparation
 from .method.heads import make_head
+from .method.learning_dynamics import OneStep, one_step_change
 from .method.preparation import prepare_heads
 from .method.prepared import EnergyNotReached, Prepared
 from .models.backbones import pretrained_backbone
@@ -18,6 +19,7 @@ __all__ = [
     "EnergyNotReached",
     "HeadPreparation",
     "LabelledImages",
+    "OneStep",
     "Prepared",
     "average_initial_energy",
     "evaluate",
@@ -25,6 +27,7 @@ __all__ = [
     "finetune",
     "make_head",
     "measure",
+    "one_step_change",
     "prepare_heads",
     "pretrained_backbone",
     "recommend",

@@ -54,6 +54,7 @@ def measure_probing(done: Finished) -> Row:
         "aie": head.aie,
         "aie_clean": head.aie_clean,
         "last_layer_norm": head.last_layer_norm,
+        "feature_gradient_norm": head.feature_gradient_norm,
         "probed_epochs": head.tau,
         "probed_steps": head.steps,
         "probed_lr": head.lr,

@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
+from torch.nn.functional import cross_entropy, one_hot
 
 from taskhead.method.checks import as_labels, check_labels
 
@@ -49,3 +49,16 @@ def mean_energy(head: nn.Module, views: Tensor, labels: Tensor) -> float:
     index = labels.repeat(len(views))[:, None]
     gap.scatter_add_(1, index, gap.new_full(index.shape, -1))
     return float(gap.norm(dim=1).mean())
+
+
+def feature_gradients(head: nn.Module, features: Tensor, labels: Tensor) -> Tensor:
+    """Return the gradient of each sample's cross-entropy by its features, (N, h) as they are.
+
+    It is what reaches a feature when finetuning starts: the error e_y - p sent back through the
+    head, -V^T (e_y - p) for a linear one. Labels are int64 (N,).
+    """
+
+    def loss(features: Tensor) -> Tensor:
+        return cross_entropy(head(features), labels, reduction="sum")
+
+    return torch.func.grad(loss)(features)

@@ -1,16 +1,20 @@
 """One step of finetuning, taken apart: kernel, direction and energy behind the feature change."""
 
 import copy
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vjp
+from torch.func import vjp
 from torch.nn.functional import one_hot
 
 from taskhead.method.checks import check_positive, check_samples
 from taskhead.method.features import BnMode, set_mode
 from taskhead.method.heads import last_layer
+from taskhead.method.kernel import Linearised, linearise
+from taskhead.method.seeds import seeded
 
 
 @dataclass(frozen=True)
@@ -69,38 +73,55 @@ def one_step_change(
     *,
     lr: float,
     bn_mode: BnMode = "eval",
+    dropout: bool = False,
+    trainable: str = "all",
+    seed: int = 0,
 ) -> OneStep:
     """Return the predicted and the true feature change of one step of gradient descent.
 
     The step minimises the mean cross-entropy of all N images (N, ...) with int64 labels (N,) at the
-    rate `lr`, without momentum. The kernel is never formed: its product with the directions is one
-    backward pass and its transpose. Backbone and head are not changed.
+    rate `lr`, without momentum, and moves the parameters of the backbone that require a gradient.
+    The kernel is never formed: its product with the directions is one backward pass and its
+    transpose. Backbone and head are not changed.
     Source: the decomposition of Ren et al. 2023; the factors are the companion's own.
 
-    Raises `ValueError` or `TypeError` if the rate is not positive, or labels do not fit.
+    Parameters
+    ----------
+    backbone, head
+        Map images to features (N, h), and these to logits (N, K).
+    images, labels
+        The batch, as finetuning would see it: the caller augments.
+    lr
+        Positive.
+    bn_mode, dropout, trainable
+        Those of `finetune`. In "train" all N images are one batch of BatchNorm.
+    seed
+        Of the draw of dropout, the same before and after the step, and of adapters.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the rate is not positive, labels do not fit, or no parameter requires a gradient.
     """
+    mode: dict[str, Any] = {"bn_mode": bn_mode, "dropout": dropout}
     check_positive("lr", lr)
     check_samples(images, labels, last_layer(head).out_features)
-    network, head = copy.deepcopy(backbone), copy.deepcopy(head)
-    for part in (network, head):
-        set_mode(part, bn_mode)
-    parameters = {name: each.detach() for name, each in network.named_parameters()}
+    head = copy.deepcopy(head)
+    set_mode(head, **mode)
+    start = linearise(backbone, images, **mode, trainable=trainable, seed=seed)
+    with seeded(seed):
+        return next(steps_from(start, head, labels, lrs=[lr]))
 
-    def features(given: dict[str, Tensor]) -> Tensor:
-        buffers = {name: each.clone() for name, each in network.named_buffers()}
-        return functional_call(network, given | buffers, (images,))
 
-    z0, pull_back = vjp(features, parameters)[:2]
-    logits, through_head = vjp(head, z0)[:2]
-    errors = one_hot(labels, logits.shape[1]) - logits.softmax(dim=1)
-    (directions,) = through_head(errors)
-    (ascent,) = pull_back(directions / len(labels))
-    step = {name: lr * each for name, each in ascent.items()}
-    # The derivative along the step, as the transpose of `pull_back`, which is linear.
-    push_forward = vjp(lambda given: pull_back(given)[0], torch.zeros_like(z0))[1]
-    (predicted,) = push_forward(step)
-    with torch.no_grad():
-        zT = features({name: parameters[name] + step[name] for name in parameters})
-    return OneStep(
-        predicted.detach(), (zT - z0).detach(), errors.detach(), directions.detach(), labels, lr
-    )
+def steps_from(
+    start: Linearised, head: nn.Module, labels: Tensor, *, lrs: Iterable[float]
+) -> Iterator[OneStep]:
+    """Yield what one step from linearised features does at each rate; see `one_step_change`."""
+    logits, through_head = vjp(head, start.z)[:2]
+    errors = one_hot(labels, logits.shape[1]) - logits.detach().softmax(dim=1)
+    directions = through_head(errors)[0].detach()
+    ascent = start.pull(directions / len(labels))
+    velocity = start.push(ascent)
+    for lr in lrs:
+        true = start.moved({name: lr * each for name, each in ascent.items()})
+        yield OneStep(lr * velocity, true, errors, directions, labels, lr)

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from taskhead.method.batches import LabelledImages
 from taskhead.method.checks import check_samples
-from taskhead.method.energy import average_initial_energy
+from taskhead.method.energy import average_initial_energy, feature_gradients
 from taskhead.method.evaluation import accuracy
 from taskhead.method.features import extract_features
 from taskhead.method.head_preparation import HeadPreparation
@@ -30,9 +30,11 @@ class Prepared:
 
     `aie` is the average initial energy over views of the training images that probing did not see,
     in the mode of finetuning: the energy that finetuning receives. `aie_clean` is that over the
-    images as they are; both use hard labels. `train_accuracy` and `train_loss` belong to the images
-    as they are; the validation measures are None where no validation data were given. Accuracies
-    lie in [0, 1], losses are cross-entropies in nats.
+    images as they are; both use hard labels. `feature_gradient_norm` is the mean norm of the
+    gradient of the loss by the features of the former views: the energy sent through the head.
+    `train_accuracy` and `train_loss` belong to the images as they are; the validation measures are
+    None where no validation data were given. Accuracies lie in [0, 1], losses are cross-entropies
+    in nats.
 
     Probing took `steps` steps, which are `tau` epochs, at the rate `lr`. With the rate "auto" it is
     meant for features of a root mean square of 10.
@@ -52,6 +54,7 @@ class Prepared:
     aie: float = math.nan
     aie_clean: float = math.nan
     last_layer_norm: float = math.nan
+    feature_gradient_norm: float = math.nan
     train_accuracy: float = math.nan
     train_loss: float = math.nan
     val_accuracy: float | None = None
@@ -125,7 +128,8 @@ def score(
     """Measure a probed head on what finetuning will see, and on the images as they are."""
     head, labels = probed.head, parts[0].labels
     logits = [head(features) for features in seen.clean]
-    fresh = head(seen.fresh.flatten(0, 1))
+    views, view_labels = seen.fresh.flatten(0, 1), labels.repeat(len(seen.fresh))
+    fresh = head(views)
     losses = [float(cross_entropy(q, part.labels)) for q, part in zip(logits, parts, strict=True)]
     shares = [accuracy(q, part.labels) for q, part in zip(logits, parts, strict=True)]
     prepared = Prepared(preparation, backbone, head, probed.epochs, probed.steps, probed.lr)
@@ -142,9 +146,10 @@ def score(
         outcome, reason = "collapsed", f"the probed head has a loss of {losses[-1]:.3g} nats"
     return replace(
         prepared,
-        aie=average_initial_energy(fresh, labels.repeat(len(seen.fresh))),
+        aie=average_initial_energy(fresh, view_labels),
         aie_clean=average_initial_energy(logits[0], labels),
         last_layer_norm=last_layer_norm(head),
+        feature_gradient_norm=float(feature_gradients(head, views, view_labels).norm(dim=1).mean()),
         train_accuracy=shares[0],
         train_loss=losses[0],
         val_accuracy=shares[1] if len(parts) > 1 else None,
