@@ -5,6 +5,7 @@ import pytest
 from problems import problem
 
 from taskhead.method import linear
+from taskhead.method.lazy import lazy_bound, lazy_limit
 
 
 def integrate(X, y, B, v, *, end: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -25,7 +26,9 @@ def integrate(X, y, B, v, *, end: float, steps: int) -> tuple[np.ndarray, np.nda
     return B, v
 
 
-def head_with_energy(seed: int, *, energy: float, norm: float) -> tuple[np.ndarray, ...]:
+def head_with_energy(
+    seed: int, *, energy: float | np.ndarray, norm: float
+) -> tuple[np.ndarray, ...]:
     """Return a problem whose head has the norm and leaves the residual energy * y."""
     X, y, B0, free = problem(seed, n=4, d=4, h=12)
     Z, inverse = X @ B0.T, np.linalg.pinv(X @ B0.T)
@@ -96,7 +99,7 @@ def test_flow_comes_to_the_lazy_limit_as_the_head_grows(energy: float):
         X, y, B0, v = head_with_energy(5, energy=energy, norm=norm)
         z0 = X @ B0.T
         zT = X @ linear.flow(X, y, B0, v, rtol=1e-10).B_T.T
-        lazy = linear.lazy_limit(y, energy * y, v, z0)
+        lazy = lazy_limit(y, energy * y, v, z0)
         gap = [
             norm * (np.linalg.norm(zT - z0, axis=1) - lazy.euclidean),
             norm**2 * ((zT * z0).sum(1) - lazy.dot),
@@ -106,6 +109,42 @@ def test_flow_comes_to_the_lazy_limit_as_the_head_grows(energy: float):
     ratios = np.array(errors[:-1]) / np.array(errors[1:])
     np.testing.assert_allclose(ratios, 4, rtol=0.25)
     assert np.max(errors[-1]) < 0.02
+
+
+def errors_and_bounds(seed: int, norm: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return errors of the lazy limit for residuals of any kind, shape (3, N), and their bounds."""
+    energy = np.random.default_rng(seed).uniform(-1, 2, 4)
+    X, y, B0, v = head_with_energy(seed, energy=energy, norm=norm)
+    z0 = X @ B0.T
+    zT = X @ linear.flow(X, y, B0, v, rtol=1e-11).B_T.T
+    lazy, bound = (of(y, energy * y, v, z0) for of in (lazy_limit, lazy_bound))
+    errors = [
+        np.linalg.norm(zT - z0, axis=1) - lazy.euclidean,
+        (zT * z0).sum(1) - lazy.dot,
+        (zT**2).sum(1) - lazy.norm**2,
+    ]
+    return np.abs(errors), np.array([bound.euclidean, bound.dot, bound.squared_norm])
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("norm", [5, 10, 20, 40])
+def test_errors_of_the_lazy_limit_stay_below_their_bounds(seed: int, norm: float):
+    errors, bounds = errors_and_bounds(seed, norm)
+    assert (errors <= bounds).all()
+    assert bounds[0].max() < 100 * errors[0].max()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_errors_fall_faster_than_the_changes_by_the_square_of_the_head(seed: int):
+    norms = np.array([16.0, 32.0, 64.0])
+    errors = [errors_and_bounds(seed, norm)[0].max(axis=1) for norm in norms]
+    slopes = np.polyfit(np.log(norms), np.log(errors), 1)[0]
+    np.testing.assert_allclose(slopes, [-3, -4, -4], atol=0.05)
+
+
+def test_heads_too_small_for_the_proof_have_no_bound():
+    bound = lazy_bound(np.ones(2), np.ones(2), np.ones(1), np.zeros((2, 1)))
+    assert np.isinf([bound.euclidean, bound.dot, bound.squared_norm]).all()
 
 
 @pytest.mark.parametrize("rtol", [0, 1, 1e-12])

@@ -9,6 +9,7 @@ from problems import problem
 from scipy.linalg import expm
 
 from taskhead.method import linear
+from taskhead.method.lazy import lazy_limit
 
 
 def descend(X, y, B0, v0, *, tau: int, lr: float) -> np.ndarray:
@@ -100,7 +101,7 @@ def test_lazy_limit_is_the_measured_change_of_its_features():
     z0 = X @ B0.T
     e = y - z0 @ v
     zT = z0 + np.outer(e, v) / (v @ v)
-    lazy = linear.lazy_limit(y, e, v, z0)
+    lazy = lazy_limit(y, e, v, z0)
     np.testing.assert_allclose(zT @ v, y)
     np.testing.assert_allclose(lazy.euclidean, np.linalg.norm(zT - z0, axis=1))
     np.testing.assert_allclose(lazy.dot, (zT * z0).sum(1))
@@ -114,7 +115,7 @@ def test_lazy_dot_product_peaks_at_half_the_target_and_norm_at_the_target(y: flo
     # The norm along v follows from y - e; what is orthogonal to v is free.
     z0 = np.outer((y - e) / 25, v) + np.array([-0.8, 0.6])
     start = (z0**2).sum(-1)
-    lazy = linear.lazy_limit(np.full(41, y), e, v, z0)
+    lazy = lazy_limit(np.full(41, y), e, v, z0)
     assert e[np.argmax(lazy.dot - start)] == pytest.approx(y / 2)
     assert e[np.argmax(lazy.norm**2 - start)] == pytest.approx(y)
     np.testing.assert_allclose(np.diff(lazy.euclidean), 0.05 / 5)
@@ -145,4 +146,4 @@ def test_problems_without_an_answer_are_refused(change: dict, message: str):
 
 def test_lazy_limit_needs_a_head():
     with pytest.raises(ValueError, match="v is zero"):
-        linear.lazy_limit(np.ones(2), np.ones(2), np.zeros(3), np.ones((2, 3)))
+        lazy_limit(np.ones(2), np.ones(2), np.zeros(3), np.ones((2, 3)))

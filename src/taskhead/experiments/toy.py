@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 from taskhead.experiments.inputs import Found, Inputs, Unit
 from taskhead.experiments.run import STRICT, Count, Name, Scale, Seed
 from taskhead.method import linear
+from taskhead.method.lazy import lazy_bound, lazy_limit
 
 N_SAMPLES = 10
 PROBE_LR = 0.1
@@ -78,7 +79,8 @@ def compute_lazy(inputs: Inputs, unit: Unit) -> Found:
     the least-squares head for (1 - energy) y, plus a vector orthogonal to all features.
 
     Changes are means over samples, divided so that heads of all norms compare: `euclidean` by
-    |y| / ||v||, `dot_change` and `squared_norm_change` (against ||z_0||^2) by y^2 / ||v||^2.
+    |y| / ||v||, `dot_change` and `squared_norm_change` (against ||z_0||^2) by y^2 / ||v||^2. Errors
+    against the limit and their bounds are the largest over samples, divided likewise.
     """
     batch, head_norm, start = unit.runs, unit.runs[0].head_norm, time.perf_counter()
     X, y, B0, free = _problems(batch, LAZY_WIDTH, feature_scale=0.5)
@@ -96,17 +98,25 @@ def compute_lazy(inputs: Inputs, unit: Unit) -> Found:
     v = fitted + free * np.sqrt(rest / (free**2).sum(-1, keepdims=True))
     tuned = linear.flow(X, y, B0, v)
     zT = X @ tuned.B_T.swapaxes(-1, -2)
-    lazy = linear.lazy_limit(y, energies * y, v, z0)
+    problem = (y, energies * y, v, z0)
+    lazy, bound = lazy_limit(*problem), lazy_bound(*problem)
     squared = (z0**2).sum(-1)
-    measures = {
-        "euclidean": _norm(zT - z0).mean(-1) * head_norm,
-        "dot_change": ((z0 * zT).sum(-1) - squared).mean(-1) * head_norm**2,
-        "squared_norm_change": ((zT**2).sum(-1) - squared).mean(-1) * head_norm**2,
-        "lazy_euclidean": lazy.euclidean.mean(-1) * head_norm,
-        "lazy_dot_change": (lazy.dot - squared).mean(-1) * head_norm**2,
-        "lazy_squared_norm_change": (lazy.norm**2 - squared).mean(-1) * head_norm**2,
-        "conserved_drift": tuned.conserved_drift,
+    found = {
+        "euclidean": (_norm(zT - z0), lazy.euclidean, bound.euclidean),
+        "dot_change": ((z0 * zT).sum(-1) - squared, lazy.dot - squared, bound.dot),
+        "squared_norm_change": (
+            (zT**2).sum(-1) - squared,
+            lazy.norm**2 - squared,
+            bound.squared_norm,
+        ),
     }
+    measures: dict[str, np.ndarray] = {"conserved_drift": tuned.conserved_drift}
+    for name, (flow, limit, most) in found.items():
+        scale = head_norm if name == "euclidean" else head_norm**2
+        measures[name] = flow.mean(-1) * scale
+        measures[f"lazy_{name}"] = limit.mean(-1) * scale
+        measures[f"{name}_error"] = np.abs(flow - limit).max(-1) * scale
+        measures[f"{name}_bound"] = most.max(-1) * scale
     return _rows(batch, measures, time.perf_counter() - start)
 
 

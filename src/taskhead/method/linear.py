@@ -27,15 +27,6 @@ class FlowResult:
     conserved_drift: Array
 
 
-@dataclass(frozen=True)
-class LazyLimit:
-    """Per-sample feature measures in the lazy limit; `norm` is ||z_T||."""
-
-    euclidean: Array
-    dot: Array
-    norm: Array
-
-
 def probe(X: Array, y: Array, B0: Array, v0: Array, *, tau: Array, lr: Array) -> Array:
     r"""Return the head after `tau` full-batch gradient steps on 1/2 ||r||^2 with B_0 fixed.
 
@@ -149,30 +140,6 @@ def flow(X: Array, y: Array, B0: Array, v0: Array, *, rtol: float = 1e-8) -> Flo
         )
     drift = np.abs(_conserved(B, v) - _conserved(backbone, head)).max((-2, -1))
     return FlowResult(B, v, residual, drift)
-
-
-def lazy_limit(y: Array, e: Array, v: Array, z0: Array) -> LazyLimit:
-    r"""Return the feature measures of finetuning in closed form when the head hardly moves.
-
-    For orthonormal inputs (X X^T = I) and v constant, a sample with target y and initial residual
-    e = y - v^T z_0 ends at z_T = z_0 + v e / ||v||^2. Hence the Euclidean change is |e| / ||v||,
-    the dot product ||z_0||^2 + (y - e) e / ||v||^2 peaks at e = y / 2, and the squared norm
-    ||z_0||^2 + (2 y e - e^2) / ||v||^2 peaks at e = y.
-
-    Shapes are (..., N) of targets `y` and residuals `e`, (..., h) of the head `v`, and (..., N, h)
-    of the features `z0`. Raises `ValueError` if a head is zero, for which there is no limit.
-    """
-    targets, energy, head, features = (_as_float64(a) for a in (y, e, v, z0))
-    squared_head = (head**2).sum(-1)[..., None]
-    if np.any(squared_head == 0):
-        raise ValueError("v is zero; the lazy limit needs a head that is not zero")
-    start = (features**2).sum(-1)
-    squared_norm = start + (2 * targets * energy - energy**2) / squared_head
-    return LazyLimit(
-        euclidean=np.abs(energy) / np.sqrt(squared_head),
-        dot=start + (targets - energy) * energy / squared_head,
-        norm=np.sqrt(np.maximum(squared_norm, 0)),
-    )
 
 
 def _as_arrays(X: Array, y: Array, B0: Array, v0: Array) -> tuple[np.ndarray, ...]:
