@@ -111,6 +111,26 @@ def test_rate_zero_keeps_that_part_and_trains_the_other(task: Task, network, fro
     assert not same(after[1 - frozen], network[1 - frozen])
 
 
+@pytest.mark.parametrize("dropout", [False, True])
+def test_a_run_may_be_watched_and_is_the_same(task: Task, network, dropout: bool):
+    backbone = nn.Sequential(network[0], nn.Dropout(0.2))
+    seen: list[tuple[int, nn.Sequential]] = []
+
+    def watch(epoch: int, standing: nn.Sequential) -> None:
+        assert not standing.training
+        seen.append((epoch, copy.deepcopy(standing)))
+
+    options = {**RATES, "dropout": dropout}
+    plain = finetune(backbone, network[1], task.train, task.val, **options)
+    tuned = finetune(backbone, network[1], task.train, task.val, **options, after_epoch=watch)
+    assert same(tuned.last, plain.last)
+    assert [epoch for epoch, _ in seen] == [0, 1, 2, 3, 4]
+    assert same(seen[0][1][0], backbone)
+    assert same(seen[-1][1], tuned.last)
+    losses = [evaluate(standing, task.val)[1] for _, standing in seen[1:]]
+    assert losses == [epoch.val_loss for epoch in tuned.history]
+
+
 def test_best_epoch_is_the_best_of_the_history(task: Task, network):
     # Wrong validation labels make an early epoch the best.
     task = replace(task, val=replace(task.val, labels=task.val.labels.roll(10)))

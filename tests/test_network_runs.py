@@ -5,14 +5,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from conftest import write_tree
-from problems import SESSION
+from problems import SESSION, load_table
 
-from taskhead.experiments import inputs, table
+from taskhead.experiments import dynamics, inputs, table
 from taskhead.experiments.images import load_right
 from taskhead.experiments.plan import make_plan
 from taskhead.experiments.results import compute_study
+from taskhead.experiments.run import Run
 from taskhead.experiments.settings import load_setting
+from taskhead.method.heads import make_head
 from taskhead.tasks.task import Draw
 
 SWEEP = {"setting": "digits", "preset": "smoke", "device": "cpu", "workers": 1}
@@ -76,6 +79,60 @@ def test_first_step_is_taken_apart_into_factors_that_multiply(smoke_results: Pat
     assert (steps["step_missed"] < steps["step_true"]).all()
     if setting == "digits":
         assert steps["step_energy"].tolist() == pytest.approx(steps["aie"].tolist(), rel=1e-5)
+
+
+def test_rates_of_a_head_are_computed_together_as_if_alone(smoke_results: Path):
+    plan = make_plan("one_step", setting="digits", preset="smoke", device="cpu")
+    assert [len(unit.runs) for unit in plan.kind.units(plan.runs)] == [2, 2, 2]
+    alone = [run for run in plan.runs if run.ft_lr == 1e-3]
+    found = [plan.kind.compute(plan.inputs, unit) for unit in plan.kind.units(alone)]
+    known = pd.read_csv(table.table_path(smoke_results, "one_step", "digits"))
+    expected = known[known["ft_lr"] == 1e-3]["step_true"].tolist()
+    assert [rows[0]["step_true"] for ((_, rows),) in found] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("setting", ["digits", "imagenet-to-cifar10"])
+def test_finetuning_is_followed_from_the_prepared_head_to_the_end(
+    smoke_results: Path, setting: str
+):
+    found, sweep = (
+        load_table(table.table_path(smoke_results, study, setting), Run)
+        for study in ("dynamics", "energy_sweep")
+    )
+    epochs = {0, 1, int(found["ft_epochs"].max())}
+    assert set(found["epoch"]) == epochs
+    first, last = (found[found["epoch"] == each].set_index("tau") for each in (0, max(epochs)))
+    sweep = sweep[sweep["seed"] == 0].set_index("tau")
+    assert (first["kernel_change"] == 0).all()
+    assert (first["euclidean"] == 0).all()
+    assert (last["kernel_change"] > 0).all()
+    assert first["kernel_cosine"].tolist() == pytest.approx([1] * 3)
+    assert first["head_cosine"].tolist() == pytest.approx([1] * 3)
+    assert last["euclidean"].tolist() == pytest.approx(sweep["euclidean"].tolist(), rel=1e-5)
+    if setting == "digits":  # the views are the images as they are
+        assert first["energy_left"].tolist() == pytest.approx(first["aie"].tolist(), rel=1e-5)
+    assert (last["energy_left"] < first["energy_left"]).all()
+
+
+def test_a_run_that_diverges_has_one_row_without_an_epoch(tmp_path: Path):
+    rows = compute_study("dynamics", **SWEEP, results=tmp_path, tau=4, ft_lr=1e6)
+    assert rows["outcome"].tolist() == ["diverged"]
+    assert rows["aie"].notna().all()
+    assert "epoch" not in rows
+
+
+def test_linear_backbone_keeps_its_kernel():
+    """For z = B x the kernel is <x_n, x_m>, wherever B goes."""
+    plan = make_plan("dynamics", setting="digits", preset="smoke", device="cpu")
+    run = plan.runs[0]
+    start = inputs.load(plan.inputs, run)
+    backbone = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 64))
+    watch = dynamics._Watch(run, start)
+    for epoch in (0, 1):
+        watch(epoch, torch.nn.Sequential(backbone, make_head(64, 5)))
+        torch.nn.init.normal_(backbone[1].weight)
+    assert watch.rows[1]["kernel_change"] == pytest.approx(0, abs=1e-5)
+    assert watch.rows[1]["kernel_cosine"] == pytest.approx(1)
 
 
 def test_source_task_is_not_asked_for_where_it_is_not_at_hand(monkeypatch, tmp_path: Path):

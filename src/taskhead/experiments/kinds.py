@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from taskhead.experiments import drift, geometry, network_runs, one_step, probing, toy
+from taskhead.experiments import (
+    drift,
+    dynamics,
+    geometry,
+    network_runs,
+    one_step,
+    probing,
+    toy,
+)
 from taskhead.experiments.inputs import Found, Inputs, Unit, units_of_equal
 from taskhead.experiments.run import ProbingRun, Run
 
@@ -27,7 +35,8 @@ class Kind:
 KINDS = {
     "adaptation": Kind(Run, network_runs.units, network_runs.compute),
     "probing": Kind(ProbingRun, units_of_equal(network_runs.trajectory), probing.compute),
-    "one_step": Kind(Run, network_runs.units, one_step.compute),
+    "one_step": Kind(Run, one_step.units, one_step.compute),
+    "dynamics": Kind(Run, network_runs.units, dynamics.compute),
     "batchnorm_drift": Kind(ProbingRun, units_of_equal(network_runs.trajectory), drift.compute),
     "feature_geometry": Kind(Run, network_runs.units, geometry.compute),
     "toy_linear": Kind(toy.LinearRun, units_of_equal(attrgetter("width")), toy.compute_linear),

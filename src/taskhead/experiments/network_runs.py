@@ -10,7 +10,7 @@ from taskhead.experiments.measures import MEASURES, Finished
 from taskhead.experiments.run import ProbingRun, Run, part_of
 from taskhead.method.adaptation import why_collapsed
 from taskhead.method.features import extract_features
-from taskhead.method.finetuning import finetune
+from taskhead.method.finetuning import Watch, finetune
 from taskhead.method.head_preparation import HeadPreparation
 from taskhead.method.preparation import prepare_heads
 from taskhead.method.prepared import EnergyNotReached, Prepared
@@ -39,8 +39,10 @@ def compute(inputs: Inputs, unit: Unit) -> Found:
     return [(done.run, [row | {"wall_s": wall_s}])]
 
 
-def finish(inputs: Inputs, unit: Unit) -> Finished:
+def finish(inputs: Inputs, unit: Unit, *, after_epoch: Watch | None = None) -> Finished:
     """Probe, once for all runs that differ in tau and finetuning alone, and finetune.
+
+    `after_epoch` is that of `finetune`.
 
     Raises `ValueError` or `TypeError` or `OSError` if something that the user gave does not fit.
     """
@@ -72,6 +74,7 @@ def finish(inputs: Inputs, unit: Unit) -> Finished:
             trainable=run.trainable,
             augment=run.augment,
             seed=run.seed,
+            after_epoch=after_epoch,
         )
     except FloatingPointError as error:
         return replace(done, outcome="diverged", reason=str(error))

@@ -1,38 +1,77 @@
 """One step of finetuning from prepared heads, taken apart; nothing is finetuned further."""
 
-import torch
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
 
-from taskhead.experiments.inputs import Found, Inputs, Unit, load
+import torch
+from torch import Tensor
+
+from taskhead.experiments import network_runs
+from taskhead.experiments.inputs import Found, Inputs, Row, Unit, load
 from taskhead.experiments.measures import Finished, measure_probing
 from taskhead.experiments.network_runs import prepare, trajectory
-from taskhead.experiments.run import part_of
+from taskhead.experiments.run import Run, part_of
 from taskhead.method.augmentation import as_augmentation
+from taskhead.method.features import set_mode
 from taskhead.method.head_preparation import HeadPreparation
-from taskhead.method.learning_dynamics import one_step_change
+from taskhead.method.kernel import linearise
+from taskhead.method.learning_dynamics import OneStep, steps_from
 from taskhead.method.seeds import stream
+
+FACTORS = ("energy", "gain", "coherence", "kernel")
+
+
+def units(runs: Sequence[Run]) -> list[Unit]:
+    """Return runs that differ in the finetuning rate alone together, with all preparations."""
+    alike = groupby(network_runs.units(runs), lambda unit: replace(unit.runs[0], ft_lr=1.0))
+    groups = [list(group) for _, group in alike]
+    return [Unit(tuple(each.runs[0] for each in group), group[0].preparations) for group in groups]
 
 
 def compute(inputs: Inputs, unit: Unit) -> Found:
-    """Return a run with its row: the first step at its finetuning rate, on all training images.
+    """Return runs with their rows: the first step at their finetuning rates, on training images.
 
-    Each image stands in one view, as finetuning sees it. Features, the factors of their change and
-    the change itself are those of these views.
+    All training images stand in one view, as finetuning sees them. Features, the factors of their
+    change and the change itself are those of these views, in float64 where the device has it: the
+    error of a prediction is small beside the features.
     """
-    (run,) = unit.runs
+    run = unit.runs[0]
     start = load(inputs, run)
-    head = prepare(inputs, trajectory(run), unit.preparations)[part_of(run, HeadPreparation)]
-    row = {"outcome": head.outcome, "reason": head.reason, "backbone_sha256": start.sha256}
-    row |= measure_probing(Finished(run, start, head))
-    if head.outcome != "done":
-        return [(run, [row])]
-    train, augment = start.task.train, as_augmentation(run.augment)
-    generator = torch.Generator().manual_seed(stream(run.seed, "finetuning"))
-    seen = augment(train.images, generator) if augment else train.images
-    step = one_step_change(
-        head.backbone, head.head, seen, train.labels, lr=run.ft_lr, bn_mode=run.bn_mode
+    prepared = prepare(inputs, trajectory(run), unit.preparations)[part_of(run, HeadPreparation)]
+    row = {"outcome": prepared.outcome, "reason": prepared.reason, "backbone_sha256": start.sha256}
+    row |= measure_probing(Finished(run, start, prepared))
+    if prepared.outcome != "done":
+        return [(each, [row]) for each in unit.runs]
+    dtype = torch.float32 if inputs.device.type == "mps" else torch.float64
+    backbone, head = (copy.deepcopy(each).to(dtype) for each in (prepared.backbone, prepared.head))
+    images = one_view(run, start.task.train.images)
+    if images.is_floating_point():
+        images = images.to(dtype)
+    set_mode(head, run.bn_mode, dropout=run.dropout)
+    around = linearise(backbone, images, trainable=run.trainable, **mode(run))
+    steps = steps_from(
+        around, head, start.task.train.labels, lrs=[each.ft_lr for each in unit.runs]
     )
-    factors = ("energy", "gain", "coherence", "kernel")
+    return [(each, [row | row_of(step)]) for each, step in zip(unit.runs, steps, strict=True)]
+
+
+def one_view(run: Run, images: Tensor) -> Tensor:
+    """Return training images (N, ...) as an epoch of a run's finetuning sees them."""
+    augment = as_augmentation(run.augment)
+    generator = torch.Generator().manual_seed(stream(run.seed, "finetuning"))
+    return augment(images, generator) if augment else images
+
+
+def mode(run: Run) -> dict[str, Any]:
+    """Return what `linearise` takes of a run."""
+    return {"bn_mode": run.bn_mode, "dropout": run.dropout, "seed": run.seed}
+
+
+def row_of(step: OneStep) -> Row:
+    """Return the factors of a step, and the mean lengths of what it predicts, does and misses."""
     changes = {"predicted": step.predicted, "true": step.true, "missed": step.true - step.predicted}
-    row |= {f"step_{name}": getattr(step, name) for name in factors}
-    row |= {f"step_{name}": float(each.norm(dim=1).mean()) for name, each in changes.items()}
-    return [(run, [row])]
+    row = {f"step_{name}": getattr(step, name) for name in FACTORS}
+    return row | {f"step_{name}": float(each.norm(dim=1).mean()) for name, each in changes.items()}

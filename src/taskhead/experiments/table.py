@@ -19,6 +19,7 @@ from taskhead.experiments.run import field_names, make_run, sort_key
 from taskhead.tasks.storage import write_whole
 
 OUTCOMES = ("done", "unreached", "diverged", "collapsed", "failed")
+ROWS_OF_A_RUN = ("sample", "epoch")  # measures that tell rows of one run apart
 TEXTS = ("outcome", "reason", "backbone_sha256")  # all other columns beside the keys are numbers
 Rows = dict[Any, list[Row]]
 _REMEDY = "move the file away, or restore it, and run again"
@@ -131,7 +132,8 @@ def _parse(path: Path, kind: type) -> Rows:
             row = {name: _measure(name, cell) for name, cell in cells.items()}
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
-        if run in rows and (row.get("sample") in [each.get("sample") for each in rows[run]]):
+        place = [row.get(name) for name in ROWS_OF_A_RUN]
+        if place in [[each.get(name) for name in ROWS_OF_A_RUN] for each in rows.get(run, [])]:
             raise ValueError(f"{where} holds a run for the second time")
         rows.setdefault(run, []).append(row)
     return rows

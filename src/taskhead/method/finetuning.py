@@ -3,6 +3,7 @@
 import copy
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,8 @@ from taskhead.method.optimisers import (
 )
 from taskhead.method.seeds import seeded, stream
 from taskhead.method.trainable import parse_trainable, release, restrict
+
+Watch = Callable[[int, nn.Sequential], object]
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ def finetune(
     trainable: str = "all",
     augment: str | Augment | None = None,
     seed: int = 0,
+    after_epoch: Watch | None = None,
 ) -> FinetuneResult:
     """Finetune copies of backbone and head on the training split.
 
@@ -138,6 +142,9 @@ def finetune(
     seed
         Seed of the batch order, the augmentation and dropout; the global random state is not
         changed.
+    after_epoch
+        Called with the number of each epoch, and with 0 before the first, and with the network as
+        it stands then, in eval mode. It must not change the network.
 
     Raises
     ------
@@ -184,6 +191,8 @@ def finetune(
 
     history: list[Epoch] = []
     best_rank, best_epoch, best_state = (-math.inf, -math.inf), 0, {}
+    watch = after_epoch or (lambda epoch, network: None)
+    watch(0, network.eval())
     with seeded(stream(seed, "dropout")):
         for epoch in range(1, epochs + 1):
             set_mode(network, bn_mode, dropout=dropout)
@@ -213,6 +222,7 @@ def finetune(
             if rank > best_rank:
                 best_rank, best_epoch = rank, epoch
                 best_state = {name: each.clone() for name, each in network.state_dict().items()}
+            watch(epoch, network.eval())
     best = copy.deepcopy(network).eval()
     best.load_state_dict(best_state)
     if trainable != "all":
