@@ -42,6 +42,10 @@ COMPUTED = {
     "head-rate": ["head_rate/digits"],
     "regime-map": ["recipe_map/digits"],
     "calibration": ["energy_sweep/digits"],
+    "learning-dynamics": [
+        f"{study}/digits"
+        for study in ("one_step", "dynamics", "initial_gradients", "energy_sweep")
+    ],
 }
 RECORDED = ["cifar-probing", "imagenet-probing"]
 RECORDED_TABLES = sorted(str(file) for file in Path("results").glob("*/*.*"))

@@ -34,7 +34,10 @@ def sweep(setting: str = "digits", domains: list | None = None) -> pd.DataFrame:
 
 TOY = runs(MEASURES, width=[5, 40], init_scale=[0.3, 1.0], tau=[0, 8, 64], seed=range(5))
 LIMIT = runs(
-    [*LAZY, *(f"lazy_{name}" for name in LAZY)], head_norm=[5, 40], energy=[0.25, 1.5], seed=[0]
+    [each for name in LAZY for each in (name, f"lazy_{name}", f"{name}_error", f"{name}_bound")],
+    head_norm=[5, 40],
+    energy=[0.25, 1.5],
+    seed=[0],
 )
 PLANE = runs(["z0_x", "z0_y", "zT_x", "zT_y", "aie"], seed=[0], tau=[0, 16, 256], sample=range(20))
 PLANE = PLANE.assign(label=PLANE["sample"] % 5.0)
@@ -45,6 +48,7 @@ DRAWN = {
     figures.linear_adaptation: (TOY, 4),
     figures.energy_floor: (TOY, 1),
     figures.lazy_limit: (LIMIT, 3),
+    figures.bound_of_the_lazy_limit: (LIMIT, 3),
     figures.energy_against_epochs: (sweep(), 3),
     figures.adaptation_against_energy: (sweep(), 4),
     figures.accuracy_against_energy: (sweep(), 1),
@@ -135,6 +139,17 @@ def test_lazy_limit_is_drawn_over_the_flow_with_its_peaks():
     for axis, peak in ((dot, 0.5), (norm, 1.0)):
         assert list(axis.lines[-1].get_xdata()) == [peak, peak]
         assert len(axis.lines) == LIMIT["head_norm"].nunique() + 2
+
+
+def test_errors_of_the_lazy_limit_are_drawn_below_their_bounds_where_there_are_any():
+    table = LIMIT.assign(dot_change_bound=np.where(LIMIT["head_norm"] == 5, np.inf, 2.0))
+    _, dot, _ = figures.bound_of_the_lazy_limit(table).axes
+    error, bound, guide = dot.lines
+    most = LIMIT.groupby("head_norm")["dot_change_error"].max()
+    np.testing.assert_allclose(error.get_ydata(), most)
+    np.testing.assert_array_equal(bound.get_ydata(), [np.nan, 2])
+    (x1, y1), (x2, y2) = guide.get_xy1(), guide.get_xy2()
+    assert np.log(y2 / y1) / np.log(x2 / x1) == pytest.approx(-2)
 
 
 def test_geometry_has_a_panel_for_the_start_and_each_tau_with_the_least_energy_first():

@@ -128,6 +128,16 @@ def test_what_varies_beside_tau_is_named_where_runs_are_left_out():
     )
 
 
+def test_errors_of_the_lazy_limit_are_told_with_slope_and_bound():
+    norms = pd.DataFrame({"head_norm": [2.0, 10.0, 10.0, 40.0]})
+    falls = {"euclidean": 2.0, "dot_change": 1.5, "squared_norm_change": 1.0}
+    errors = {f"{name}_error": norms["head_norm"] ** -fall for name, fall in falls.items()}
+    bounds = {name.replace("error", "bound"): 7 * each for name, each in errors.items()}
+    said = words.lazy_errors(norms.assign(**errors, **bounds))
+    assert numbers(said) == [-2, -1.5, -1]
+    assert said.count("7 times as high") == 3
+
+
 def test_run_of_several_rows_is_one_run():
     runs = with_outcomes({(0, 0.1): "diverged"})
     rows = pd.concat([runs.assign(sample=sample) for sample in range(3)])

@@ -3,6 +3,7 @@
 A figure takes a table of the study `energy_sweep`, or of the one that it names.
 """
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -64,6 +65,29 @@ def lazy_limit(table: pd.DataFrame) -> Figure:
             axis.axvline(peaks[name], color="black", lw=0.8, ls=":")
         axis.set(xlabel=r"energy $e / y$", ylabel=label)
     axes[0].legend(title=r"$\|v\|$ (exact flow)")
+    return figure
+
+
+def bound_of_the_lazy_limit(table: pd.DataFrame) -> Figure:
+    """Draw the errors of the lazy limit in `lazy_limit` and their bounds against the head norm."""
+    labels = {
+        "euclidean": r"distance, times $\|v\|$",
+        "dot_change": r"dot product, times $\|v\|^2$",
+        "squared_norm_change": r"squared norm, times $\|v\|^2$",
+    }
+    figure, axes = grid(3, 3, (9, 3.6))
+    for axis, (name, label) in zip(axes, labels.items(), strict=True):
+        most = table.groupby("head_norm")[[f"{name}_error", f"{name}_bound"]].max()
+        most = most.replace(np.inf, np.nan)
+        axis.plot(most.index, most[f"{name}_error"], "o-", color="C0", label="exact flow")
+        axis.plot(most.index, most[f"{name}_bound"], "s-", color="C1", label="bound")
+        last = most.index[-1], most[f"{name}_error"].iloc[-1]
+        earlier = last[0] / 10, last[1] * 100
+        axis.axline(last, earlier, color="black", lw=0.8, ls=":", label="slope -2")
+        axis.set(xscale="log", yscale="log", xlabel=r"head norm $\|v\|$", ylabel=label)
+        axis.set_xticks(most.index, labels=[f"{norm:g}" for norm in most.index], minor=False)
+        axis.minorticks_off()
+    axes[0].legend()
     return figure
 
 

@@ -17,7 +17,7 @@ from taskhead.report.series import NO_PROBING, by_series, done, interval, stops
 _EPOCHS = r"epochs of head probing"
 _HORIZONTAL = {"aie": "average initial energy (AIE)", "tau": _EPOCHS, "probed_epochs": _EPOCHS}
 SEEDS_FOR_BANDS = 5
-_KEYS = set(field_names(Run))
+_KEYS = {*field_names(Run), "epoch"}
 _ACCURACIES = ("test_accuracy", "last_test_accuracy")  # on `test_images` images
 
 
@@ -65,7 +65,7 @@ def _epochs(lines: Mapping[str, pd.DataFrame]) -> str:
 def curve(axis: Axes, table: pd.DataFrame, x: str, y: str, **style: Any) -> None:
     """Draw the mean over seeds at each stop at which all are done, and how far they spread.
 
-    Where `x` is a key that varies, as `eps`, each of its values is a stop.
+    Where `x` is a key that varies, as `eps`, or the epoch of a run, each of its values is a stop.
 
     From five seeds on that is a band: 95 percent intervals for the whole curve at once. With fewer,
     every seed is a thin line of its own.

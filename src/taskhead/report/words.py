@@ -1,5 +1,6 @@
 """What a table shows, in sentences whose numbers are taken from it."""
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -167,6 +168,22 @@ def drift(table: pd.DataFrame) -> str:
         f"mode they stay where they were. After tau = {last} the energy is {energy} in eval mode; "
         f"the validation accuracy of the probed head is {accuracy} in eval mode."
     )
+
+
+def lazy_errors(table: pd.DataFrame) -> str:
+    """Say how errors of a `lazy_limit` table fall between its largest heads, and their bounds."""
+    names = {
+        "euclidean": "distance",
+        "dot_change": "dot product",
+        "squared_norm_change": "squared norm",
+    }
+    said = []
+    for name, label in names.items():
+        most = table.groupby("head_norm")[[f"{name}_error", f"{name}_bound"]].max().iloc[-2:]
+        (before, last), (_, bound) = most.iloc[:, 0], most.iloc[:, 1]
+        slope = math.log(last / before) / math.log(most.index[1] / most.index[0])
+        said.append(f"{slope:.2f} for the {label}, whose bound is {bound / last:.0f} times as high")
+    return f"Between the two largest heads the slope is {'; '.join(said)}."
 
 
 def tolerance() -> str:

@@ -1,0 +1,96 @@
+"""Figures of the page on learning dynamics; each returns a matplotlib figure."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from taskhead.report.bounds import GRADIENT, constants
+from taskhead.report.panels import curve, grid
+from taskhead.report.series import by_series, done, stops
+
+SHOWN = 5  # stops of a setting, evenly over the energies, both ends among them
+MISSED = {
+    "log missed": r"$\log_{10}$ of the mean length missed",
+    "log share": r"$\log_{10}$ of the share missed",
+}
+EPOCHS = {
+    "energy_left": "energy left",
+    "kernel_change": "relative change of the kernel",
+    "kernel_cosine": r"cosine of $K_t$ and $K_0$",
+    "head_cosine": r"cosine of $V_t$ and $V_0$",
+    "share": "share of one step that is missed",
+    "relative_euclidean": r"distance $\|z_t - z_0\| / \|z_0\|$",
+}
+QUANTITIES = {
+    "aie": "AIE",
+    "norm_times_aie": r"$\|V_0\| \cdot$ AIE",
+    GRADIENT: r"mean $\|V_0^\top (e_y - p)\|$",
+}
+
+
+def prediction_error(steps: pd.DataFrame) -> Figure:
+    """Draw what the prediction of `one_step` misses against the rate, a row for each setting."""
+    share = steps["step_missed"] / steps["step_true"]
+    logs = {"log missed": np.log10(steps["step_missed"]), "log share": np.log10(share)}
+    table = steps.assign(**logs)
+    settings = list(done(table).groupby("setting", sort=False))
+    figure, axes = grid(2 * len(settings), 2, (9, 3.8 * len(settings)))
+    for row, (setting, runs) in enumerate(settings):
+        for axis, (name, label) in zip(axes[2 * row :], MISSED.items(), strict=False):
+            for color, stop, rows in _coloured(runs):
+                curve(axis, rows, "ft_lr", name, color=color, label=stop)
+            axis.set(xscale="log", xlabel="rate", ylabel=label, title=setting)
+        error, share = axes[2 * row : 2 * row + 2]
+        left, low = (float(min(axis)) for axis in np.asarray(error.lines[0].get_data()))
+        error.axline(
+            (left, low), (10 * left, low + 2), color="black", lw=0.8, ls=":", label="slope 2"
+        )
+        share.axhline(-1, color="black", lw=0.8, ls=":", label="a tenth")
+        error.legend()
+    return figure
+
+
+def through_finetuning(table: pd.DataFrame) -> Figure:
+    """Draw the six measures of `dynamics` against the epoch, two rows for each setting."""
+    table = table.assign(share=table["step_missed"] / table["step_true"])
+    settings = list(done(table).groupby("setting", sort=False))
+    figure, axes = grid(6 * len(settings), 3, (10, 6.4 * len(settings)))
+    for row, (setting, runs) in enumerate(settings):
+        epochs = sorted(runs["epoch"].unique())
+        for axis, (name, label) in zip(axes[6 * row :], EPOCHS.items(), strict=False):
+            for color, stop, rows in _coloured(runs):
+                curve(axis, rows, "epoch", name, color=color, label=stop)
+            axis.set_xscale("symlog", linthresh=1)
+            axis.set_xticks(epochs, labels=[f"{each:g}" for each in epochs])
+            axis.set(xlabel="epoch of finetuning", ylabel=label, title=setting)
+        axes[6 * row + 1].legend(loc="upper left")
+    return figure
+
+
+def distance_against_bounds(table: pd.DataFrame) -> Figure:
+    """Draw the distance of every run against each quantity of `bounds`, with its bound."""
+    series = by_series(table)
+    figure, axes = grid(3 * len(series), 3, (10, 3.6 * len(series)))
+    for row, (name, runs) in enumerate(series.items()):
+        c = constants(runs)
+        for axis, (quantity, label) in zip(axes[3 * row :], QUANTITIES.items(), strict=False):
+            axis.scatter(runs[quantity], runs["euclidean"], c=runs["aie"], s=12)
+            ends = np.array([runs[quantity].min(), runs[quantity].max()])
+            axis.plot(ends, c[quantity] * ends, color="black", lw=1, label=f"{c[quantity]:.3g} x")
+            axis.set(xscale="log", yscale="log", xlabel=label, title=name)
+            axis.set_ylabel(r"distance $\|z_T - z_0\|$")
+            axis.legend(title="bound")
+        figure.colorbar(axes[3 * row].collections[0], ax=axes[3 * row + 2], label="AIE")
+    return figure
+
+
+def _coloured(runs: pd.DataFrame) -> Iterator[tuple[tuple, str, pd.DataFrame]]:
+    """Yield colour, name and rows of stops of one setting, from most energy to least."""
+    rows = runs.assign(stop=stops)
+    order = rows.groupby("stop")["aie"].mean().sort_values(ascending=False).index
+    shown = order[np.unique(np.linspace(0, len(order) - 1, SHOWN).round().astype(int))]
+    for color, stop in zip(sns.color_palette("viridis", len(shown)), shown, strict=True):
+        yield color, stop, rows[rows["stop"] == stop]
