@@ -14,7 +14,7 @@ from taskhead.experiments.plan import make_plan
 from taskhead.experiments.provenance import load_provenance
 from taskhead.experiments.run import Run
 from taskhead.experiments.settings import SETTING_NAMES, load_setting
-from taskhead.report import claims
+from taskhead.report import bounds, claims, dynamics
 from taskhead.report.choices import chosen_stop, smallest_sufficient
 from taskhead.report.effects import powers
 from taskhead.report.series import NO_PROBING, stops
@@ -36,6 +36,8 @@ COMPLETE = [
     ("head_capacity", "digits"),
     ("head_rate", "digits"),
     ("initial_head", "digits"),
+    ("dynamics", "digits"),
+    ("initial_gradients", "digits"),
     *(("length_search", setting) for setting in LENGTHS),
     *(("rate_search", setting) for setting in SEARCHED),
     *(("energy_sweep", setting) for setting in SWEEPS),
@@ -159,10 +161,45 @@ def test_page_on_smoothing_says_what_its_table_shows():
     assert (plain.to_numpy() - floor * plain.index.to_numpy() > -1e-3).all()
 
 
-def test_directions_of_a_class_agree_most_without_probing_on_digits():
-    steps = table("one_step", "digits").assign(stop=stops)
-    coherence = steps.groupby("stop")["step_coherence"].mean()
-    assert coherence.idxmax() == NO_PROBING
+def test_page_on_dynamics_says_what_the_first_steps_on_digits_show():
+    steps = table("one_step", "digits")
+    slopes = dynamics.slopes(steps)
+    assert slopes["share at 2"].iloc[0] > 0.5
+    assert slopes["slope"].iloc[:2].min() > 2.1
+    assert slopes["slope"].iloc[-3:].max() < 1.9
+    factors = dynamics.factors(steps).loc["digits"]
+    assert factors["coherence"].idxmax() == NO_PROBING
+    stop, ratios = dynamics.against_no_probing(steps)["digits"]
+    assert stop.startswith("energy")
+    assert ratios["gain"].high < 1
+    assert ratios["kernel"].high < 1
+    assert ratios["length"].high < 1
+    assert ratios["energy"].low > 1
+
+
+def test_page_on_dynamics_says_what_finetuning_on_digits_shows():
+    ends = dynamics.through_epochs(table("dynamics", "digits")).loc["digits"]
+    assert ends.index[-1] == NO_PROBING
+    assert (ends["energy left"] < 0.15 * ends["energy"]).all()
+    assert ends["kernel_change"].is_monotonic_increasing
+    assert ends["distance"].is_monotonic_increasing
+    assert ends["half spent"].idxmax() == NO_PROBING
+    assert (ends["kernel kept"].iloc[1:] <= 4).all()
+    assert (ends["kernel_cosine"].iloc[1:] < 0.9).all()
+    assert (ends["head_cosine"].drop(NO_PROBING) > 0.99).all()
+    assert (ends["step error, last"] < ends["step error, first"]).all()
+    assert (ends["step error, first"] < 0.1).all()
+
+
+def test_page_on_dynamics_says_what_orders_the_runs_on_digits():
+    sweep, probed = table("energy_sweep", "digits"), table("initial_gradients", "digits")
+    assert probed["aie"].tolist() == pytest.approx(sweep["aie"].tolist(), abs=1e-6)
+    joined = bounds.with_quantities(sweep, probed)
+    assert len(joined) == len(sweep)
+    assert "AIE orders runs best, clearly" in bounds.said_of_the_order(joined)
+    orders = bounds.bounds(joined).loc["digits", "order"].astype(str)
+    assert float(orders["AIE"].split()[0]) > 0.9
+    assert all(abs(float(each.split()[0])) < 0.2 for each in orders.drop("AIE"))
 
 
 def test_a_rate_is_called_searched_only_where_a_search_is_recorded():
