@@ -109,7 +109,7 @@ def test_ends_of_runs_say_when_energy_is_spent_and_the_kernel_is_lost(followed: 
 def test_distance_is_compared_with_the_furthest_probed_head(followed: pd.DataFrame):
     sweep = followed[followed["epoch"] == 4].assign(domain=None)
     said = dynamics.said_of_the_distance(sweep)
-    assert "features end 1.50 times (1.50 to 1.50) as far" in said
+    assert "features end 1.50 times (1.50 to 1.50) as far from where they began" in said
     assert "from energy 0.6," in said
     assert dynamics.said_of_the_distance(sweep[sweep["tau"].isna()]) == ""
 
