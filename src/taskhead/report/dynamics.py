@@ -134,8 +134,8 @@ def said_of_the_distance(sweep: pd.DataFrame) -> str:
         if NO_PROBING in distance and len(probed):
             ratio = _ratio((distance[NO_PROBING] / distance[probed.idxmax()]).map(math.log))
             lines.append(
-                f"- **{series}:** without probing features end {ratio} as far from where they began "
-                f"as from {probed.idxmax()}, the probed head that moves them furthest."
+                f"- **{series}:** without probing features end {ratio} as far from where they "
+                f"began as from {probed.idxmax()}, the probed head that moves them furthest."
             )
     return "\n".join(lines)
 
