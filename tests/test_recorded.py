@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import REPOSITORY, real
+from conftest import real
 
 from taskhead.experiments import results
 from taskhead.experiments import table as tables
@@ -17,7 +17,8 @@ from taskhead.experiments.settings import SETTING_NAMES, load_setting
 from taskhead.report import bounds, claims, dynamics
 from taskhead.report.choices import chosen_stop, smallest_sufficient
 from taskhead.report.effects import powers
-from taskhead.report.series import NO_PROBING, stops
+from taskhead.report.rules import SUPPORTED, UNDECIDED
+from taskhead.report.series import NO_PROBING, by_series, stops
 
 SEARCHED = ["digits", "cifar10-to-cifar100", "imagenet-to-cifar10", "imagenet-to-pacs"]
 SWEEPS = SEARCHED
@@ -100,42 +101,27 @@ def test_every_run_says_which_test_images_are_right(setting: str):
 
 
 def test_readme_says_what_the_rules_give():
-    judged = claims.verdicts(pd.concat([table("energy_sweep", setting) for setting in SWEEPS]))
-    digits = judged.loc["digits"].astype(str)
-    readme = " ".join((REPOSITORY / "README.md").read_text(encoding="utf-8").split())
-    for claim in ("euclidean grows", "cosine falls"):
-        assert digits[claim].startswith("holds")
-    for claim in ("dot rises, then falls", "norm rises, then falls"):
-        assert digits[claim].startswith("not decided")
-    assert (
-        "on digits the distance grows with the energy and cosine similarity falls; dot product and "
-        "norm rise up to the highest level, so their fall is not decided."
-    ) in readme
-    sweep = table("energy_sweep", "digits").assign(stop=stops)
-    assert sweep.groupby("stop")["test_accuracy"].mean().idxmax() == NO_PROBING
-    assert "There accuracy is best without any probing." in readme
-    assert judged["seeds"].to_dict() == {
-        name: 10 if name in ("digits", "imagenet-to-cifar10") else 2 for name in judged.index
-    }
-    assert (
-        "digits and ImageNet to CIFAR-10 with ten seeds and their 95 percent bands, the other "
-        "settings with two seeds so far"
-    ) in readme
-    imagenet = judged.loc["imagenet-to-cifar10"].astype(str)
-    assert imagenet["cosine falls"].startswith("holds")
-    assert imagenet["euclidean grows"].startswith("associated")
-    assert imagenet["test_accuracy best in between"].startswith("not shown")
-    choice = chosen_stop(table("energy_sweep", "imagenet-to-cifar10"))
-    gains = choice.set_index("compared with")[["difference", "half width"]]
-    assert choice["chosen"].str.startswith("energy").all()
-    assert (gains["difference"] > gains["half width"]).to_dict() == {
-        NO_PROBING: True,
-        "tau = 400": False,
-    }
-    assert "Mild probing gives more accuracy than none; that it also gives more than long" in readme
-    others = judged.drop(index=["digits", "imagenet-to-cifar10"]).drop(columns="seeds").astype(str)
-    assert others.map(lambda cell: cell.startswith("not decided")).all(axis=None)
-    assert "they decide nothing yet" in readme
+    sweeps = results.read_study("energy_sweep", tables.recorded_folder())
+    judged = claims.judge(sweeps).query(f"reading == '{claims.WHOLE}'")
+    by_verdict = judged.groupby(["measure", "verdict"])["series"].apply(set)
+    photo, sketch = (f"imagenet-to-pacs ({domain})" for domain in ("photo", "sketch"))
+    imagenet = {"imagenet-to-cifar10", photo, sketch}
+    assert by_verdict["euclidean", SUPPORTED] == {"digits", photo}
+    assert by_verdict["cosine", SUPPORTED] == {"digits", photo, "imagenet-to-cifar10"}
+    assert set(judged["verdict"]) == {SUPPORTED, UNDECIDED}
+    assert set(judged[judged["verdict"] == SUPPORTED]["measure"]) == {"euclidean", "cosine"}
+    notes = judged.set_index(["measure", "series"])["note"]
+    for series in imagenet - {photo}:
+        assert "associated" in notes["euclidean", series]
+    for measure in ("dot", "norm"):
+        assert "near the end, at energy 0.85" in notes[measure, "digits"]
+    found = {name: chosen_stop(runs) for name, runs in by_series(sweeps).items()}
+    assert set(found["digits"]["chosen"]) == {NO_PROBING}
+    assert all(found[name]["chosen"].str.startswith("energy").all() for name in imagenet)
+    gains = found["imagenet-to-cifar10"].set_index("compared with")
+    assert gains["difference"][NO_PROBING] > gains["half width"][NO_PROBING]
+    seeds = judged.groupby("series")["seeds"].first()
+    assert set(seeds[seeds < 10].index) == {"cifar10-to-cifar100"}
 
 
 def test_page_on_what_acts_says_what_its_tables_show():

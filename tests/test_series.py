@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from test_claims import sweep
 
-from taskhead.report.series import by_series, curves, interval, stops
+from taskhead.report.series import by_series, curves, ends, interval, stops
 
 
 def test_interval_is_students():
@@ -64,3 +64,12 @@ def test_curves_run_from_the_least_energy_up_and_hold_whole_stops_alone():
     assert energy.columns[[0, -1]].tolist() == ["tau = 400", "no probing"]
     assert energy.mean().is_monotonic_increasing
     assert distance.shape == (10, 10)
+
+
+def test_ends_are_no_probing_and_the_longest_probing_whatever_its_energy():
+    table = sweep()
+    assert ends(table) == ["no probing", "tau = 400"]
+    overfitted = table.assign(aie=table["aie"].mask(table["tau"] == 400, 0.15))
+    assert ends(overfitted) == ["no probing", "tau = 400"]
+    assert ends(table[table["tau"].isna()]) == ["energy 0.1"]
+    assert ends(table[table["tau"] == 0]) == ["no probing"]

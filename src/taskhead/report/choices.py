@@ -3,7 +3,7 @@
 import pandas as pd
 
 from taskhead.method.checks import check_choice
-from taskhead.report.series import NO_PROBING, curves, done, interval, stops
+from taskhead.report.series import curves, done, ends, interval, stops
 
 POINT = 0.01  # of accuracy
 OTHER_DOMAIN = "test_accuracy on "  # begins the columns of domains that were not trained on
@@ -23,8 +23,7 @@ def chosen_stop(table: pd.DataFrame, *, judged_on: str = "test_accuracy") -> pd.
         counts = ", ".join(f"{n} {name}" for name, n in table["outcome"].value_counts().items())
         raise ValueError(f"at no stop all seeds have a run that is done ({counts})")
     chosen, rows = val.mean().idxmax(), []
-    last = aie.columns.drop(NO_PROBING, errors="ignore")
-    for end in [*aie.columns.intersection([NO_PROBING]), *last[:1]]:
+    for end in (end for end in ends(table) if end in aie):
         difference, half = interval(test[chosen] - test[end])
         rows.append(
             {

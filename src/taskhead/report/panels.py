@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from taskhead.experiments.run import Run, field_names
 from taskhead.method.checks import check_choice
-from taskhead.report.series import NO_PROBING, by_series, done, interval, stops
+from taskhead.report.series import NO_PROBING, by_series, done, ends, interval, stops
 
 _EPOCHS = r"epochs of head probing"
 _HORIZONTAL = {"aie": "average initial energy (AIE)", "tau": _EPOCHS, "probed_epochs": _EPOCHS}
@@ -96,9 +96,8 @@ def mark_ends(axis: Axes, table: pd.DataFrame, y: str) -> None:
     """Mark no probing and the longest probing of every series, and say so in a legend."""
     marks = {}
     for rows in by_series(table).values():
-        taus = stops(rows)[rows["tau"].notna()]
-        longest = taus.get(rows["tau"].idxmax()) if len(taus) else None
-        for stop, marker in {NO_PROBING: "o", longest: "s"}.items():
+        for stop in ends(rows):
+            marker = "o" if stop == NO_PROBING else "s"
             end = done(rows[stops(rows) == stop])
             if len(end):
                 style = {"ms": 8, "color": "black", "mfc": "none", "ls": ""}

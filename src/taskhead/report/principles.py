@@ -12,7 +12,7 @@ from taskhead.experiments.results import read_study
 from taskhead.report import rules
 from taskhead.report.effects import seed_powers
 from taskhead.report.rules import Evidence
-from taskhead.report.series import NO_PROBING, by_series, curves, done, relative, stops
+from taskhead.report.series import by_series, curves, done, ends, relative, stops
 
 POINTS, PERCENT = "points", "percent"  # units whose effects are shares of 1
 Found = Iterator[tuple[str, int, Evidence]]  # series, seeds, evidence
@@ -35,15 +35,15 @@ def validation_stops(results: Path, sweeps: pd.DataFrame) -> Found:
     """Compare the stop of the best validation accuracy with no probing and the longest probing."""
     for name, runs in by_series(sweeps).items():
         val, test = curves(runs, "val_accuracy", "test_accuracy")
-        ends = [c for c in (NO_PROBING, *val.columns[:1]) if c in val]
-        if not ends:
+        simple = [end for end in ends(runs) if end in val]
+        if not simple:
             continue
         chosen = val.mean().idxmax()
-        sides = [rules.difference(test[chosen] - test[end]) for end in ends]
+        sides = [rules.difference(test[chosen] - test[end]) for end in simple]
         p_for, p_against = max(s.p_for for s in sides), min(s.p_against for s in sides)
         least = min(sides, key=lambda side: side.effect)
         note = f"validation prefers {chosen}"
-        against = min(1.0, len(ends) * p_against)
+        against = min(1.0, len(simple) * p_against)
         yield name, len(test), replace(least, p_for=p_for, p_against=against, note=note)
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from taskhead.experiments.results import read_study
 from taskhead.report.principles import scheme
-from taskhead.report.series import NO_PROBING, by_series, curves, done, interval
+from taskhead.report.series import NO_PROBING, by_series, curves, done, ends, interval
 
 HALFWAY, CHOSEN = "probing halfway down", "the stop that validation prefers"
 TO_THE_END = "probing to the end (LP-FT)"
@@ -27,12 +27,12 @@ def accuracies(results: Path) -> dict[str, pd.DataFrame]:
         aie, val, test = curves(runs, "aie", "val_accuracy", "test_accuracy")
         if len(test) < LEAST_SEEDS or NO_PROBING not in test:
             continue
-        energy, longest = aie.mean(), int(runs["tau"].max())
+        energy, (_, longest) = aie.mean(), ends(runs)
         middle = (energy[NO_PROBING] + energy.min()) / 2
         ways = {
             NO_PROBING: NO_PROBING,
             HALFWAY: (energy - middle).abs().idxmin(),
-            TO_THE_END: f"tau = {longest}",
+            TO_THE_END: longest,
             CHOSEN: val.mean().idxmax(),
         }
         table = pd.DataFrame({way: test[stop] for way, stop in ways.items() if stop in test})

@@ -88,6 +88,16 @@ def stops(table: pd.DataFrame) -> pd.Series:
     )
 
 
+def ends(table: pd.DataFrame) -> list[str]:
+    """Return the stops that end one series, those that are there: no probing, the longest probing.
+
+    The longest is that of the most epochs asked for; where only energies were, the lowest.
+    """
+    names, by_tau = stops(table), table["tau"].astype(float).fillna(-1)
+    longest = by_tau.idxmax() if (by_tau > 0).any() else table["aie"].idxmin()
+    return [*names[names == NO_PROBING][:1], *{names[longest]} - {NO_PROBING}]
+
+
 def curves(table: pd.DataFrame, *columns: str) -> tuple[pd.DataFrame, ...]:
     """Return columns of one series as tables of seeds (rows) and stops, from least energy up.
 
