@@ -151,7 +151,7 @@ def settings_side_by_side(table: pd.DataFrame) -> Figure:
     """Draw measures and accuracy of several settings against AIE, one line per series.
 
     Tables stand one below the other. Measures are relative to the norm of z_0, so that features of
-    different networks compare.
+    different networks compare; ratios have a logarithmic axis.
     """
     labels = {
         "euclidean": r"distance $\|z_T - z_0\| / \|z_0\|$",
@@ -160,7 +160,12 @@ def settings_side_by_side(table: pd.DataFrame) -> Figure:
         "norm": r"norm $\|z_T\| / \|z_0\|$",
         **TESTED,
     }
-    return panels(by_series(relative(table)), labels, size=(8, 9))
+    figure = panels(by_series(relative(table)), labels, size=(8, 9))
+    for axis, name in zip(figure.axes, labels, strict=False):
+        if name in ("euclidean", "dot", "norm"):  # ratios, from a tenth to ten
+            axis.set_yscale("log", base=2)
+            axis.yaxis.set_major_formatter("{x:g}")
+    return figure
 
 
 def batchnorm_drift(table: pd.DataFrame) -> Figure:
