@@ -291,14 +291,28 @@ def test_pairs_and_datasets_are_taken_for_labelled_images(task: Task, network):
         assert finetune(*network, *given, **RATES).history == plain.history
 
 
+class Doubled(nn.Module):
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features.double()
+
+
+def test_head_with_batchnorm_is_not_changed_by_looking_at_it(task: Task, network):
+    head = nn.Sequential(nn.BatchNorm1d(64), nn.Linear(64, 3)).train()
+    trained = finetune(network[0], head, task.train, task.val, **RATES | {"lr": 0, "head_lr": 0})
+    assert same(trained.last.head, head)
+    assert head.training
+
+
 @pytest.mark.parametrize(
     "backbone",
     [
         nn.Conv2d(5, 4, 3),
         nn.Sequential(nn.Flatten(), nn.Linear(63, 64)),
         nn.Conv2d(1, 64, 3),
+        nn.Conv2d(1, 64, 8),
+        nn.Sequential(nn.Flatten(), nn.Linear(64, 64), Doubled()),
     ],
-    ids=["other channels", "other size", "not pooled"],
+    ids=["other channels", "other size", "not pooled", "not flattened", "another precision"],
 )
 def test_backbone_that_does_not_fit_ends_in_one_line(task: Task, network, backbone: nn.Module):
     with pytest.raises(ValueError, match=r"\(N, h\)") as caught:

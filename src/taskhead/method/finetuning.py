@@ -26,7 +26,7 @@ from taskhead.method.checks import (
     check_whole,
 )
 from taskhead.method.evaluation import evaluate
-from taskhead.method.features import BN_MODES, BnMode, extract_features, has_batchnorm, set_mode
+from taskhead.method.features import BN_MODES, BnMode, has_batchnorm, set_mode
 from taskhead.method.heads import check_head, last_layer
 from taskhead.method.optimisers import (
     DECAYS,
@@ -181,7 +181,7 @@ def finetune(
 
     adapted = restrict(copy.deepcopy(backbone), trainable, seed=stream(seed, "adapters"))
     network = nn.Sequential(OrderedDict(backbone=adapted, head=copy.deepcopy(head))).to(device)
-    check_head(network[1], extract_features(network[0], train.images[:2]))
+    check_head(network[1], network[0], train.images[:2])
     groups = make_groups(network, lr=lr, head_lr=head_lr, early_lr=early_lr)
     stepping = make_optimiser(optimiser, groups, momentum=momentum, weight_decay=weight_decay)
     merge = bn_mode == "train"

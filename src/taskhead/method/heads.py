@@ -8,7 +8,14 @@ from typing import Literal, cast, get_args
 import torch
 from torch import Generator, Tensor, nn
 
-from taskhead.method.checks import check_choice, check_positive, check_seed, check_whole
+from taskhead.method.checks import (
+    as_features,
+    check_choice,
+    check_positive,
+    check_seed,
+    check_whole,
+)
+from taskhead.method.features import eval_mode, forward
 
 Init = Literal["uniform", "normal"]
 INITS = get_args(Init)
@@ -77,15 +84,22 @@ def rescale_inputs(head: nn.Module, factor: float) -> nn.Module:
 
 
 @torch.no_grad()
-def check_head(head: nn.Module, features: Tensor) -> None:
-    """Raise `ValueError` in one line unless a head takes features (N, h)."""
-    try:
-        head(features)
-    except RuntimeError as error:
-        raise ValueError(
-            f"the head does not take features of shape {tuple(features.shape)} and "
-            f"{features.dtype}: {' '.join(str(error).split())[:300]}"
-        ) from None
+def check_head(head: nn.Module, backbone: nn.Module, images: Tensor) -> None:
+    """Raise in one line unless a backbone takes images and a head what it returns, as it is.
+
+    Both stay as they are.
+    """
+    with eval_mode(backbone), eval_mode(head):
+        features = forward(backbone, images)
+        as_features(features)
+        try:
+            head(features)
+        except RuntimeError as error:
+            raise ValueError(
+                f"the head does not take features of shape {tuple(features.shape)} and "
+                f"{features.dtype}: {' '.join(str(error).split())[:300]}; give a backbone that "
+                f"returns features (N, h) in the precision of the head"
+            ) from None
 
 
 def last_layer(head: nn.Module) -> nn.Linear:
