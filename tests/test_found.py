@@ -153,7 +153,7 @@ def test_unreadable_images_are_named_and_skipped_only_where_asked(plain: Path):
 def test_class_of_which_no_image_can_be_read_is_named(plain: Path):
     for path in (plain / "dog").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(ValueError, match="class folder dog"):
+    with pytest.raises(ValueError, match="no image of the class dog in train can be read"):
         find_images(plain, skip_unreadable=True)
 
 

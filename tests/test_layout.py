@@ -90,6 +90,25 @@ def test_two_readings_are_shown_and_one_is_chosen(tmp_path: Path):
     assert list(as_domain.ood) == ["cat"]
 
 
+@pytest.mark.parametrize(
+    ("folders", "decided"),
+    [
+        (["cat/images", "dog/images"], True),
+        (["cat/a", "cat/b", "dog/c", "dog/d"], True),
+        (["cat/a", "cat/b", "dog/a"], False),
+        (["cat/a", "cat/b", "dog/a", "dog/b", "dog"], False),
+    ],
+)
+def test_folders_in_classes_are_domains_only_where_names_agree(tmp_path: Path, folders, decided):
+    tree(tmp_path, *folders)
+    assert list(read_layout(tmp_path, ".").splits["train"]) == [A, B]
+    if decided:
+        assert held(read_layout(tmp_path)) == held(read_layout(tmp_path, "."))
+    else:
+        with pytest.raises(ValueError, match="two ways"):
+            read_layout(tmp_path)
+
+
 def test_folders_beside_images_of_every_class_are_no_domains(tmp_path: Path):
     tree(tmp_path, A, B, "cat/front", "cat/back", "dog/front", "dog/back")
     assert {k: len(v) for k, v in read_layout(tmp_path).splits["train"].items()} == {A: 6, B: 6}

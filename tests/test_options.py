@@ -55,6 +55,14 @@ def test_options_stand_in_the_rows(photos: Path, tmp_path: Path):
     assert set(rows["outcome"]) == {"done"}
 
 
+def test_first_line_says_which_images_serve_for_what(photos: Path, tmp_path: Path, capsys):
+    compute_study("energy_sweep", results=tmp_path, data=str(photos), **FOLDER)
+    first, *_ = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"18 of 27 images of 3 classes in {photos}: 6 for training, ")
+    compute_study("energy_sweep", results=tmp_path, data=str(photos), **FOLDER)
+    assert not capsys.readouterr().err
+
+
 def test_options_stand_in_the_provenance(photos: Path, tmp_path: Path):
     compute_study("energy_sweep", results=tmp_path, data=str(photos), train_per_class=3, **FOLDER)
     path = table.table_path(tmp_path, "energy_sweep", "imagefolder")

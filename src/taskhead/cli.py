@@ -16,7 +16,10 @@ _OPTIONS = {
         str,
         "folder of images or CSV file of texts, for the settings imagefolder and textfile",
     ),
-    "domain": (str, "the one target domain, in place of the preset's"),
+    "domain": (
+        str,
+        "the one target domain, in place of the preset's; . if such folders are classes",
+    ),
     "backbone": (str, "in place of the preset's"),
     "weights": (str, "a checkpoint file, or the name of torchvision weights"),
     "image_size": (int, "side of the images in pixels, in place of the preset's"),

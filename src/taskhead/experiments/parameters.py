@@ -33,9 +33,10 @@ def check_parameters(namespace: Mapping[str, Any], **expected: type | UnionType)
         value, kinds = given[name], list(get_args(kind) or [kind])
         if type(value) not in kinds and not (float in kinds and type(value) is int):
             valid = " or ".join(getattr(each, "__name__", "None") for each in kinds)
+            hint = f"; papermill takes text as it is with -r {name}" if str in kinds else ""
             raise TypeError(
                 f"parameter {name} must be of type {valid}, got {value!r} of type "
-                f"{type(value).__name__}"
+                f"{type(value).__name__}{hint}"
             )
     for name, valid in (("preset", PRESETS), ("setting", SETTING_NAMES)):
         if name in given:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from taskhead.tasks.dividing import Limits, divide, draw_files
 from taskhead.tasks.images import side_by_side, why_unreadable
-from taskhead.tasks.layout import Files, check_classes, read_labels, read_layout
+from taskhead.tasks.layout import Files, read_labels, read_layout
+from taskhead.tasks.names import few
 from taskhead.tasks.storage import file_sha256
 
 
@@ -83,25 +84,24 @@ def find_images(
     reasons = zip(paths, side_by_side(why_unreadable, paths), strict=True) if examine else ()
     unreadable = {path: reason for path, reason in reasons if reason}
     if unreadable and not skip_unreadable:
-        few = "; ".join(f"{path}: {unreadable[path]}" for path in [*unreadable][:3])
+        named = few(f"{path} ({reason})" for path, reason in unreadable.items())
         raise ValueError(
             f"{len(unreadable)} of {len(paths)} images cannot be read; repair or remove them, or "
-            f"skip them (skip_unreadable): {few}"
+            f"skip them (skip_unreadable): {named}"
         )
     splits, ood = (
-        {name: _without(files, unreadable) for name, files in source.items()}
+        {place: _readable(place, files, unreadable) for place, files in source.items()}
         for source in (layout.splits, layout.ood)
     )
-    check_classes({f"the images of {layout.root} for {name}": splits[name] for name in splits})
     readable = [path for path in paths if path not in unreadable]
     contents = dict(zip(readable, side_by_side(_content, readable), strict=True))
-    limits = limits or {}
-    divided = divide(splits, limits, seed=seed, contents=contents if examine else None)
+    most = dict(limits or {})
+    divided = divide(splits, most, seed=seed, contents=contents if examine else None)
     return Found(
         layout.root,
         divided,
         layout.called,
-        {name: draw_files(files, limits.get("test"), 0) for name, files in ood.items()},
+        {name: draw_files(files, most.get("test"), 0) for name, files in ood.items()},
         sum(len(files) for own in splits.values() for files in own.values()),
         layout.passed_over,
         unreadable,
@@ -110,21 +110,27 @@ def find_images(
     )
 
 
-def _without(files: Files, unreadable: Mapping[Path, str]) -> Files:
-    return {name: [path for path in own if path not in unreadable] for name, own in files.items()}
+def _readable(place: str, files: Files, unreadable: Mapping[Path, str]) -> Files:
+    left = {name: [path for path in own if path not in unreadable] for name, own in files.items()}
+    for name, own in left.items():
+        if not own:
+            raise ValueError(
+                f"no image of the class {name} in {place} can be read; remove the class"
+            )
+    return left
 
 
 def _content(path: Path) -> str:
     return file_sha256(path) if path.is_file() else f"none at {path}"
 
 
-def _copies(splits: Mapping[str, Files], contents: Mapping[Path, str]) -> dict:
+def _copies(
+    splits: Mapping[str, Files], contents: Mapping[Path, str]
+) -> dict[tuple[str, str], int]:
     """Return how many images of one split are copies of some in an earlier one."""
-    inside = {
-        name: [contents[path] for path in chain(*files.values())] for name, files in splits.items()
-    }
+    inside = {split: [contents[p] for p in chain(*own.values())] for split, own in splits.items()}
     counts = {
-        (one, other): sum(content in set(inside[one]) for content in inside[other])
+        (one, other): sum(map(set(inside[one]).__contains__, inside[other]))
         for one, other in combinations(inside, 2)
     }
     return {pair: count for pair, count in counts.items() if count}

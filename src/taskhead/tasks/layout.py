@@ -58,8 +58,8 @@ def read_layout(folder: Path, domain: str | None = None) -> Layout:
     root, depth = folder.joinpath(*top), len(top)
     folders = {p[depth:]: images for p, images in tree.folders.items() if p[:depth] == top}
     places, called = without_splits(root, folders)
-    domain = choose_domain(root, domain, domains_in(folders, places))
-    above = int(domain != HERE)  # levels above the classes
+    learnt = choose_domain(root, domain, domains_in(folders, places))
+    above = int(learnt != HERE)  # levels above the classes
     grouped: dict[tuple[str, str], dict[str, list[Parts]]] = {}
     for parts, place in places.items():
         if len(place.parts) > above:
@@ -71,16 +71,16 @@ def read_layout(folder: Path, domain: str | None = None) -> Layout:
         key: {name: in_order(f for p in own[name] for f in folders[p]) for name in sorted(own)}
         for key, own in grouped.items()
     }
-    named = {key: root / key[0] / called.get(key[1], HERE) for key in [(domain, "train"), *files]}
+    named = {key: root / key[0] / called.get(key[1], HERE) for key in [(learnt, "train"), *files]}
     check_classes({str(named[key]): files.get(key, {}) for key in named})
     ood = {
         other: next(files[other, s] for s in reversed(SPLITS) if (other, s) in files)
-        for other in sorted({owner for owner, _ in files} - {domain})
+        for other in sorted({owner for owner, _ in files} - {learnt})
     }
     aside = [root.joinpath(*p) for p in folders if p and folders[p] and p not in classes]
     return Layout(
         root,
-        {split: files[domain, split] for split in SPLITS if (domain, split) in files},
+        {split: files[learnt, split] for split in SPLITS if (learnt, split) in files},
         called,
         ood,
         (*tree.passed_over, *aside, *folders[()]),

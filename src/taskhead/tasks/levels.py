@@ -87,8 +87,8 @@ def _level_of_splits(root: Path, folders: Folders) -> int | None:
 def domains_in(folders: Folders, places: Mapping[Parts, Place]) -> dict[str, set[str]]:
     """Return the classes in each folder of the first level if these look like domains.
 
-    They do if each holds two folders or more, all share the name of one at least, and not every one
-    has images beside its folders.
+    They do if all share the name of a folder, one holds two or more, and not every one has images
+    beside its folders.
     """
     inside: dict[str, set[str]] = {}
     with_images = set()
@@ -99,7 +99,7 @@ def domains_in(folders: Folders, places: Mapping[Parts, Place]) -> dict[str, set
             with_images.add(place.parts[0])
     alike = (
         len(inside) > 1
-        and min(map(len, inside.values())) > 1
+        and max(map(len, inside.values())) > 1
         and set.intersection(*inside.values())
         and len(with_images) < len(inside)
     )
@@ -116,8 +116,8 @@ def choose_domain(root: Path, domain: str | None, inside: Mapping[str, set[str]]
         return HERE
     if not inside:
         raise ValueError(
-            f"{root} has no domains, got domain {domain!r}; domains are folders of two classes or "
-            "more that share a class"
+            f"{root} has no domains, got domain {domain!r}; domains are folders of classes "
+            "that share a class"
         )
     names = ", ".join(inside)
     if domain is None:

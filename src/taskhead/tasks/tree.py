@@ -45,7 +45,9 @@ def walk(root: Path) -> Tree:
     that holds it or is found otherwise, too.
     """
     if not root.is_dir():
-        raise ValueError(f"image folder {root} does not exist; give a folder of class folders")
+        raise ValueError(
+            f"image folder {root} does not exist or is no folder; give one of class folders"
+        )
     tree = Tree(root)
     _walk(root, (), tree, {})
     return tree
