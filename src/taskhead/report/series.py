@@ -94,7 +94,7 @@ def ends(table: pd.DataFrame) -> list[str]:
     The longest is that of the most epochs asked for; where only energies were, the lowest.
     """
     names, by_tau = stops(table), table["tau"].astype(float).fillna(-1)
-    longest = by_tau.idxmax() if (by_tau > 0).any() else table["aie"].idxmin()
+    longest: Any = by_tau.idxmax() if (by_tau > 0).any() else table["aie"].idxmin()
     return [*names[names == NO_PROBING][:1], *{names[longest]} - {NO_PROBING}]
 
 
