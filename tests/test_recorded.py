@@ -190,7 +190,8 @@ def test_page_on_dynamics_says_what_orders_the_runs_on_digits():
 
 def test_a_rate_is_called_searched_only_where_a_search_is_recorded():
     called = {name for name in SETTING_NAMES if load_setting(name).rates == "searched"}
-    assert called == set(SEARCHED)
+    assert called == {*SEARCHED, "imagenet-to-solar-cells"}
+    assert results.load_recorded("rate_search", setting="imagenet-to-solar-cells", preset="laptop")
 
 
 def test_imagenet_results_have_two_target_domains_and_three_others_each():
