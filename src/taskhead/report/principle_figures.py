@@ -18,7 +18,8 @@ _MARKERS = {SUPPORTED: ("o", "C0"), CONTRADICTED: ("X", "C3"), UNDECIDED: ("o", 
 def effects(card: pd.DataFrame) -> Figure:
     """Draw the effects of one claim of a scorecard, one line for each series, with intervals.
 
-    A full marker is supported, a cross contradicted, an empty one not decided.
+    A full marker is supported, a cross contradicted, an empty one not decided. Without a series the
+    figure stays empty.
     """
     figure, (axis,) = grid(1, 1, (7, 1 + 0.35 * len(card)))
     for place, row in enumerate(card[::-1].to_dict("records")):
@@ -28,7 +29,7 @@ def effects(card: pd.DataFrame) -> Figure:
     axis.axvline(0, color="black", lw=0.8)
     axis.set_yticks(range(len(card)), card["series"][::-1])
     axis.set_ylim(-0.6, len(card) - 0.4)
-    axis.set_xlabel(f"effect [{card['unit'].iloc[0]}], with 95 percent interval")
+    axis.set_xlabel(f"effect [{', '.join(card['unit'].unique())}], with 95 percent interval")
     return figure
 
 
