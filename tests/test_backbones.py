@@ -169,6 +169,15 @@ def test_checkpoint_loads_whatever_its_classifier(change, said: str, tmp_path: P
     assert said in error.replace("model.", "") if said else not error
 
 
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_versions_of_modules_are_not_asked_of_a_file(prefix: str, tmp_path: Path):
+    whole = models.mnasnet0_5(weights=None)
+    state = {prefix + name: value for name, value in whole.state_dict().items()}
+    torch.save(state, tmp_path / "a.pth")
+    backbone = torchvision_backbone("mnasnet0_5", weights=tmp_path / "a.pth")
+    assert same_weights(whole.layers, backbone[1].layers)
+
+
 @pytest.mark.parametrize("prefix", ["", "backbone."])
 def test_checkpoint_of_another_network_is_called_what_it_is(prefix: str, tmp_path: Path):
     state = models.resnet34(weights=None, num_classes=7).state_dict()

@@ -54,10 +54,12 @@ def load_checkpoint(
             raise ValueError(f"checkpoint {path} holds NaN or infinity in {fit.prefix}{name}")
     if fit.is_whole and not any(bool(value.any()) for value in fit.state.values()):
         raise ValueError(f"checkpoint {path} holds zeros alone, {fit}")
-    rest = {name: own[name] for name in own if name not in fit.state and name not in fit.missing}
+    own.update(fit.state)
+    if not fit.is_whole:  # a module may know its names of old, unless its version is said
+        own = {name: own[name] for name in own if name not in fit.missing} | fit.surplus
     try:
-        network.load_state_dict(fit.state | fit.surplus | rest)  # modules may know names of old
-    except RuntimeError:
+        network.load_state_dict(own)
+    except (RuntimeError, ValueError):
         raise DoesNotFit(
             f"checkpoint {path} does not fit the network: {fit.misfit}", content
         ) from None
