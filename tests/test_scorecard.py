@@ -32,10 +32,18 @@ def test_every_claim_has_a_row_for_each_series_in_natural_units(monkeypatch: pyt
 def test_effects_are_pooled_over_series_that_are_judged(monkeypatch: pytest.MonkeyPatch):
     tables = [sweep("one"), sweep("two", euclidean=lambda e: 3 * e), sweep("few", seeds=3)]
     pooled = scorecard.pooled(card_of(monkeypatch, *tables)).loc["features move further"]
-    assert pooled["series"] == 2
+    assert pooled["settings"] == 2
     assert pooled[SUPPORTED] == 2
-    assert pooled["mean effect"] == pytest.approx(2.5 * 0.98, abs=0.01)
-    assert pooled["half width"] == pytest.approx(12.706 * 0.5 * 0.98, rel=0.01)
+    assert pooled["effect"] == pytest.approx(2.5 * 0.98, abs=0.01)
+    assert pooled["half_width"] == pytest.approx(12.706 * 0.5 * 0.98, rel=0.01)
+
+
+def test_series_of_one_setting_count_once():
+    rows = {"seeds": 10, "verdict": UNDECIDED, "unit": "points", "claim": "any"}
+    effects = {"one: x 5": 1.0, "one: x 10": 3.0, "two, hidden = 64": 4.0}
+    card = pd.DataFrame({"series": effects.keys(), "effect": effects.values(), **rows})
+    pooled = scorecard.pooled(card).loc["any"]
+    assert (pooled["effect"], pooled["settings"], pooled[UNDECIDED]) == (3.0, 2, 3)
 
 
 def test_verdicts_can_be_told_without_colour(monkeypatch: pytest.MonkeyPatch):

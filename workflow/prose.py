@@ -77,7 +77,7 @@ def _scorecard() -> dict[str, str]:
         "scorecard": short.to_markdown(),
         "regrets": replay.regrets(recorded_folder()).to_markdown(floatfmt=".2g"),
         **{
-            f"{name}_pooled": scorecard.pooled(part).to_markdown(floatfmt=".2g")
+            f"{name}_pooled": scorecard.in_full(scorecard.pooled(part)).to_markdown()
             for name, part in parts.items()
         },
         **{

@@ -1,6 +1,7 @@
 """The scorecard: every claim in every setting, with its verdict, its effect and what is pooled."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -61,20 +62,22 @@ def scorecard(results: Path) -> pd.DataFrame:
 
 
 def pooled(card: pd.DataFrame) -> pd.DataFrame:
-    """Return for each claim its mean effect over series, each counting once, with the interval.
+    """Return for each claim its mean effect over settings, each counting once, and the verdicts.
 
-    The series are taken for a sample of settings: the interval is Student's t over their effects,
-    those of ten seeds alone.
+    Series of one setting, as several heads, are averaged first. The settings are taken for a
+    sample: `half_width` is that of Student's t interval over their effects. Only series of ten
+    seeds count.
     """
     rows = {}
     for claim, alike in card[card["seeds"] >= rules.SEEDS].groupby("claim", sort=False):
-        effect, half = interval(alike["effect"].dropna())
+        setting = alike["series"].str.split("[,:]", regex=True).str[0]
+        effect, half = interval(alike.groupby(setting)["effect"].mean().dropna())
         counts = alike["verdict"].value_counts()
         rows[claim] = {
-            "mean effect": effect,
-            "half width": half,
+            "effect": effect,
+            "half_width": half,
             "unit": alike["unit"].iloc[0],
-            "series": len(alike),
+            "settings": setting.nunique(),
             **{verdict: int(counts.get(verdict, 0)) for verdict in SYMBOLS},
         }
     return pd.DataFrame(rows).T
@@ -88,15 +91,19 @@ def in_short(card: pd.DataFrame) -> pd.DataFrame:
     return shown.assign(seeds=card.groupby("series")["seeds"].first())
 
 
-def in_full(card: pd.DataFrame) -> pd.DataFrame:
-    """Return every row of the scorecard with its numbers in words."""
-    return card.assign(
-        effect=[
-            f"{_short(row['effect'])} ± {_short(row['half_width'])} {row['unit']}"
-            for row in card.to_dict("records")
-        ],
-        smallest=[f"{_short(row['smallest'])} {row['unit']}" for row in card.to_dict("records")],
-    ).drop(columns=["half_width", "unit"])
+def in_full(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of the scorecard, or what is pooled, with their numbers in words."""
+    records = rows.to_dict("records")
+    shown = rows.assign(effect=[_effect(row) for row in records])
+    if "smallest" in rows:
+        shown["smallest"] = [f"{_short(row['smallest'])} {row['unit']}" for row in records]
+    return shown.drop(columns=["half_width", "unit"], errors="ignore")
+
+
+def _effect(row: dict[Any, Any]) -> str:
+    """Return an effect with its interval, if there is one, and its unit."""
+    half = "" if pd.isna(row["half_width"]) else f" ± {_short(row['half_width'])}"
+    return f"{_short(row['effect'])}{half} {row['unit']}"
 
 
 def _short(value: float) -> str:
@@ -116,5 +123,5 @@ def in_words(card: pd.DataFrame, claim: str) -> str:
 
 def to_markdown(card: pd.DataFrame) -> str:
     """Return the scorecard as Markdown: in short, pooled over series, and in full."""
-    parts = [in_short(card), pooled(card), in_full(card).set_index("claim")]
-    return "\n\n".join(part.to_markdown(floatfmt=".2g") for part in parts) + "\n"
+    parts = [in_short(card), in_full(pooled(card)), in_full(card).set_index("claim")]
+    return "\n\n".join(part.to_markdown() for part in parts) + "\n"
