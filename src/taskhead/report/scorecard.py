@@ -122,7 +122,7 @@ def in_words(card: pd.DataFrame, claim: str) -> str:
 
 
 def to_markdown(card: pd.DataFrame) -> str:
-    """Return the scorecard as Markdown: the claims in short, all pooled over settings, and in full."""
+    """Return the scorecard as Markdown: claims in short, all pooled over settings, and in full."""
     trends = card["claim"].isin(HEADS.values())
     parts = [in_short(card[trends]), in_full(pooled(card)), in_full(card).set_index("claim")]
     return "\n\n".join(part.to_markdown() for part in parts) + "\n"
