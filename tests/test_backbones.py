@@ -107,6 +107,7 @@ def test_local_file_gives_the_features_of_torchvisions_own_loading(name, size, t
     whole = models.get_model(name, weights=None, **loaded).eval()
     torch.save(whole.state_dict(), tmp_path / "weights.pth")
     backbone = torchvision_backbone(name, weights=tmp_path / "weights.pth")
+    assert same_weights(backbone, torchvision_backbone(name, weights=tmp_path / "weights.pth"))
     images = torch.randint(0, 256, (2, 3, size, size), dtype=torch.uint8)
     with torch.no_grad():
         torch.testing.assert_close(

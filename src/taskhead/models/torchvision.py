@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Torchvision transforms their input if it loads weights; in train mode they have further outputs.
 _INCEPTIONS = ("googlenet", "inception_v3")
+_OUTPUTS = {"AuxLogits", "aux1", "aux2"}
 
 
 class Normalise(nn.Module):
@@ -81,6 +82,8 @@ def torchvision_backbone(name: str, *, weights: Path | str | None = None) -> nn.
         network = _download_model(name, known[str(weights or "DEFAULT")])
     if name in _INCEPTIONS:
         network.aux_logits = False  # pyright: ignore[reportArgumentType]
+        for part in _OUTPUTS & dict(network.named_children()).keys():
+            setattr(network, part, None)
         network.transform_input = True  # pyright: ignore[reportArgumentType]
     part = _classifier(network)
     pools = [isinstance(m, nn.AdaptiveAvgPool2d) for m in getattr(network, part).modules()]
@@ -110,7 +113,7 @@ def _classifier(network: nn.Module) -> str:
 
 def _taken_off(network: nn.Module) -> tuple[str, ...]:
     """Return how the names of the parameters begin that serve for classes alone."""
-    return (f"{_classifier(network)}.", "AuxLogits.", "aux1.", "aux2.")
+    return tuple(f"{part}." for part in (_classifier(network), *_OUTPUTS))
 
 
 def _looks_like(content: Any, name: str) -> str:
