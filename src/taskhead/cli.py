@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
-from taskhead import commands
+from taskhead.commands import list_settings, predict_images, prepare_model, print_claims, run_study
 from taskhead.experiments.settings import PRESETS, SETTING_NAMES
 from taskhead.experiments.studies import STUDY_NAMES
 
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_prepare(kinds)
 
     listing = kinds.add_parser("settings", help="list the settings and what each needs")
-    listing.set_defaults(command=commands.list_settings, parser=listing)
+    listing.set_defaults(command=list_settings, parser=listing)
 
     run = kinds.add_parser(
         "run", allow_abbrev=False, help="compute a study and store one row a run"
@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         help="processes side by side (default: one for each core on the CPU, else one)",
     )
     run.add_argument("--recompute", action="store_true", help="compute rows that are there again")
-    run.set_defaults(command=commands.run_study, options=tuple(_OPTIONS), parser=run)
+    run.set_defaults(command=run_study, options=tuple(_OPTIONS), parser=run)
 
     claims = kinds.add_parser("claims", help="judge the paper's claims on tables of energy_sweep")
     claims.add_argument(
@@ -117,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="write DIR/claims.csv and DIR/claims.md (default: %(default)s)",
     )
-    claims.set_defaults(command=commands.print_claims, parser=claims)
+    claims.set_defaults(command=print_claims, parser=claims)
     return parser
 
 
@@ -150,9 +150,9 @@ def _add_prepare(kinds: Any) -> None:
         "--skip-unreadable", action="store_true", help="leave out images that cannot be read"
     )
     prepare.add_argument("--json", action="store_true", help="print what was made as JSON")
-    prepare.set_defaults(command=commands.prepare_model, parser=prepare)
+    prepare.set_defaults(command=prepare_model, parser=prepare)
 
     predict = kinds.add_parser("predict", help="tell the classes of images with a prepared model")
     predict.add_argument("model", type=_folder, metavar="MODEL_DIR")
     predict.add_argument("images", type=_folder, nargs="+", metavar="IMAGE")
-    predict.set_defaults(command=commands.predict_images, parser=predict)
+    predict.set_defaults(command=predict_images, parser=predict)
