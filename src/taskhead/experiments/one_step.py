@@ -35,9 +35,8 @@ def compute(inputs: Inputs, unit: Unit) -> Found:
     """Return runs with their rows: the first step at their finetuning rates, on training images.
 
     All training images stand in one view, as finetuning sees them, and the whole backbone has one
-    rate. Features, the factors of their
-    change and the change itself are those of these views, in float64 where the device has it: the
-    error of a prediction is small beside the features.
+    rate. Features, the factors of their change and the change itself are those of these views, in
+    float64 where the device has it: the error of a prediction is small beside the features.
     """
     run = unit.runs[0]
     start = load(inputs, run)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from taskhead.method.batches import LabelledImages
-from taskhead.method.evaluation import predict
+from taskhead.method.evaluation import accuracy, predict
 from taskhead.method.features import fingerprint
 from taskhead.method.finetuning import finetune
 from taskhead.method.head_preparation import HeadPreparation
@@ -176,7 +176,7 @@ def _finish(
 
 
 def _accuracy(final: Final, task: Task) -> float:
-    return float((final.logits.argmax(dim=1) == task.test.labels).float().mean())
+    return accuracy(final.logits, task.test.labels)
 
 
 def _facts(advice: Advice, finals: dict[HeadPreparation, Final], task: Task) -> dict[str, Any]:

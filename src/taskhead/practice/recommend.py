@@ -127,7 +127,7 @@ def recommend(
         began + 60 * minutes,
         say,
     )
-    preparations = _choices(search, count_classes([part for part in splits[0]]))
+    preparations = _choices(search, count_classes(splits[0]))
     mild = preparations[2]
     heads = search.prepared(0, preparations)
     epochs = _affordable_epochs(search, heads[mild], minutes)
