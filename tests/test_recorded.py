@@ -20,9 +20,15 @@ from taskhead.report.effects import powers
 from taskhead.report.rules import SUPPORTED, UNDECIDED
 from taskhead.report.series import NO_PROBING, by_series, stops
 
-SEARCHED = ["digits", "cifar10-to-cifar100", "imagenet-to-cifar10", "imagenet-to-pacs"]
+SEARCHED = [
+    "digits",
+    "cifar10-to-cifar100",
+    "imagenet-to-cifar10",
+    "imagenet-to-pacs",
+    "imagenet-to-solar-cells",
+]
 SWEEPS = SEARCHED
-LENGTHS = ["digits", "imagenet-to-cifar10"]
+LENGTHS = ["digits", "imagenet-to-cifar10", "imagenet-to-solar-cells"]
 COMPLETE = [
     ("toy_linear", "toy"),
     ("lazy_limit", "toy"),
@@ -122,6 +128,21 @@ def test_readme_says_what_the_rules_give():
     assert gains["difference"][NO_PROBING] > gains["half width"][NO_PROBING]
     seeds = judged.groupby("series")["seeds"].first()
     assert set(seeds[seeds < 10].index) == {"cifar10-to-cifar100", "imagenet-to-solar-cells"}
+
+
+def test_page_on_solar_cells_says_what_its_tables_show():
+    sweep = table("energy_sweep", "imagenet-to-solar-cells").assign(stop=stops)
+    means = sweep.groupby("stop")[["aie", "cosine", "feature_gradient_norm", "norm"]].mean()
+    assert 0.3 <= means["aie"][means["cosine"].idxmax()] <= 0.4
+    gradient = means["feature_gradient_norm"]
+    assert gradient.idxmin() not in (NO_PROBING, "tau = 1000")
+    assert gradient[NO_PROBING] < gradient["tau = 1000"]
+    assert means["norm"]["tau = 1000"] < sweep["z0_norm"].mean()
+    search = table("rate_search", "imagenet-to-solar-cells").assign(stop=stops)
+    probed = search[search["stop"] != NO_PROBING]
+    by_rate = probed.pivot_table("cosine", "energy", "ft_lr")
+    assert by_rate[1e-4].is_monotonic_decreasing
+    assert by_rate[1e-3].idxmin() == by_rate.index.min()
 
 
 def test_page_on_what_acts_says_what_its_tables_show():

@@ -99,6 +99,16 @@ def energy_against_epochs(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def gradient_against_energy(table: pd.DataFrame) -> Figure:
+    """Draw head norm, gradient at the features, and change in the first step against AIE."""
+    labels = {
+        "last_layer_norm": r"head norm $\|V_0\|$",
+        "feature_gradient_norm": r"gradient $\|V_0^\top (e_y - p_0)\|$",
+        "first_step": r"change of features in the first step",
+    }
+    return panels(by_series(table), labels, size=(8, 3.6))
+
+
 def energy_against_views(table: pd.DataFrame) -> Figure:
     """Draw AIE against epochs of probing: a panel per setting, a line per views probed on."""
     settings = list(table.groupby("setting", sort=False))
