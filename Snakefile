@@ -111,7 +111,7 @@ rule prose:
         "benchmarks/recorded/cpu.json",
         tables("energy-sweep"),
     output:
-        [f"{PROSE}/{name}" for name in ("numbers.yaml", "main-figure.png", "every-setting.png")],
+        [f"{PROSE}/{name}" for name in ("numbers.yaml", "main-figure.png", "every-setting.png", "distances.png")],
     params:
         results="" if USE_RECORDED else f"--results {RESULTS}",
     shell:

@@ -45,8 +45,10 @@ def test_figures_load_no_networks_and_no_data_sets():
     assert loaded(("report.figures",), ("sklearn", "torchvision")) == []
 
 
-def test_examples_of_the_readme_run_one_after_the_other():
-    examples = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.S)
+def test_examples_of_the_book_run_one_after_the_other():
+    examples = re.findall(
+        r"```python\n(.*?)```", (REPOSITORY / "book" / "library.md").read_text(), re.S
+    )
     run = subprocess.run(
         [sys.executable, "-c", "\n".join(examples)], capture_output=True, text=True
     )

@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks import report
-from taskhead.experiments.results import load_all_recorded, load_or_compute
+from taskhead.experiments.results import load_all_recorded, load_or_compute, read_study
 from taskhead.experiments.table import recorded_folder
-from taskhead.report import claims, figures, replay, scorecard, words
+from taskhead.report import figures, front_page, replay, scorecard, words
 from taskhead.report.choices import chosen_stop, smallest_sufficient
 from taskhead.report.series import done, stops
 
@@ -24,7 +24,6 @@ BENCHMARK = Path("benchmarks/recorded/cpu.json")
 def numbers(results: str | None, preset: str) -> dict[str, str]:
     """Compute the numbers that pages write as ``{{ name }}``."""
     sweep = _table("energy_sweep", results, preset)
-    whole = claims.judge(sweep).query(f"reading == '{claims.WHOLE}'").set_index("measure")
     by_stop = done(sweep).assign(stop=stops).groupby("stop")[["aie", "euclidean"]].mean()
     by_stop = by_stop.sort_values("aie")
     return {
@@ -35,7 +34,6 @@ def numbers(results: str | None, preset: str) -> dict[str, str]:
         "tau_last": str(int(sweep["tau"].max())),
         "euclidean_first": f"{by_stop['euclidean'].iloc[-1]:.1f}",
         "euclidean_last": f"{by_stop['euclidean'].iloc[0]:.1f}",
-        **{f"{name}_verdict": f"is **{verdict}**" for name, verdict in whole["verdict"].items()},
         "accuracy": words.comparison(chosen_stop(sweep)),
         "trends": words.trends(_every_setting()),
         **_scorecard(),
@@ -59,22 +57,19 @@ def draw_figures(results: str | None, preset: str, folder: Path) -> None:
     """Draw the introduction's figures."""
     sweep = _table("energy_sweep", results, preset)
     figures.overview(sweep).savefig(folder / "main-figure.png", dpi=150)
-    every = figures.settings_side_by_side(_every_setting())
-    every.savefig(folder / "every-setting.png", dpi=150)
+    every = _every_setting()
+    figures.settings_side_by_side(every).savefig(folder / "every-setting.png", dpi=150)
+    front_page.distances(every).savefig(folder / "distances.png", dpi=150)
 
 
 def _scorecard() -> dict[str, str]:
     """Return the scorecard of the recorded tables: in short, with links, pooled, and in full."""
     card = scorecard.scorecard(recorded_folder())
     trends = card["claim"].isin(scorecard.HEADS.values())
-    short = scorecard.in_short(card[trends])
-    for series, cells in short.drop(columns="seeds").iterrows():
-        page = next(page for prefix, page in PAGES.items() if str(series).startswith(prefix))
-        for claim, cell in cells.items():
-            short.loc[series, claim] = f"[{cell}](../notebooks/{page}.ipynb)"  # pyright: ignore
     parts = {"claims": card[trends], "principles": card[~trends]}
     return {
-        "scorecard": short.to_markdown(),
+        "answer": front_page.answer(card),
+        "scorecard": _by_setting(card[trends]).to_markdown(),
         "regrets": replay.regrets(recorded_folder()).to_markdown(floatfmt=".2g"),
         **{
             f"{name}_pooled": scorecard.in_full(scorecard.pooled(part)).to_markdown()
@@ -85,6 +80,21 @@ def _scorecard() -> dict[str, str]:
             for name, part in parts.items()
         },
     }
+
+
+def _by_setting(card: pd.DataFrame) -> pd.DataFrame:
+    """Return claims by settings; each cell leads to its figure, and narrow screens hide words."""
+    shown = scorecard.in_short(card)
+    for series in map(str, shown):
+        page = next(page for prefix, page in PAGES.items() if series.startswith(prefix))
+        for claim in shown.index.drop("seeds"):
+            symbol, verdict = shown.loc[claim, series].split(" ", 1)
+            cell = f'{symbol} <span class="verdict">{verdict}</span>'
+            shown.loc[claim, series] = f"[{cell}](../notebooks/{page}.ipynb)"
+    ratios = front_page.times_as_far(read_study("energy_sweep", recorded_folder()))
+    times = [f"{ratios[series]:.2g} times" for series in map(str, shown)]
+    shown.loc["how far, against the longest probing"] = times
+    return shown.rename(columns=front_page.title)
 
 
 def _every_setting() -> pd.DataFrame:

@@ -17,6 +17,7 @@ from taskhead.report.series import NO_PROBING, by_series, done, ends, interval, 
 _EPOCHS = r"epochs of head probing"
 _HORIZONTAL = {"aie": "average initial energy (AIE)", "tau": _EPOCHS, "probed_epochs": _EPOCHS}
 SEEDS_FOR_BANDS = 5
+_LINE_OF_TEXT = 0.07  # of the height of a panel
 _KEYS = {*field_names(Run), "epoch"}
 _ACCURACIES = ("test_accuracy", "last_test_accuracy")  # on `test_images` images
 
@@ -104,6 +105,24 @@ def mark_ends(axis: Axes, table: pd.DataFrame, y: str) -> None:
                 at = end["aie"].mean(), end[y].mean()
                 marks[stop] = axis.plot(*at, marker, label=stop, **style)[0]
     axis.legend(handles=list(marks.values()))
+
+
+def label_at_the_end(axis: Axes) -> None:
+    """Write the name of each curve to the right of the axes, at the height of its last point.
+
+    Names that would touch are moved up; a thin line leads from each to its curve.
+    """
+    curves = [line for line in axis.get_lines() if not str(line.get_label()).startswith("_")]
+    to_axes = axis.transData + axis.transAxes.inverted()
+    ends = [tuple(to_axes.transform(np.asarray(line.get_xydata())[-1])) for line in curves]
+    height = -1.0
+    for (x, y), line in sorted(zip(ends, curves, strict=True), key=lambda pair: pair[0][1]):
+        height = max(y, height + _LINE_OF_TEXT)
+        style = {"color": line.get_color(), "va": "center", "xycoords": "axes fraction"}
+        lead = {"arrowstyle": "-", "color": line.get_color(), "lw": 0.6, "alpha": 0.6}
+        axis.annotate(
+            str(line.get_label()), xy=(x, y), xytext=(1.04, height), arrowprops=lead, **style
+        )
 
 
 def grid(n: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:

@@ -1,0 +1,75 @@
+"""What the first screen of the book says: the answer, and the distances behind it."""
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from taskhead.report import rules
+from taskhead.report.panels import curve, grid, label_at_the_end
+from taskhead.report.scorecard import HEADS
+from taskhead.report.series import by_series, done, ends, relative, stops
+
+NAMES = {
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "imagenet": "ImageNet",
+    "pacs": "PACS",
+    "minilm": "MiniLM",
+    "trec": "TREC",
+    "subj": "Subj",
+    "solar-cells": "solar cells",
+}
+
+
+def title(series: str) -> str:
+    """Return the name of a series as people write it: "ImageNet → PACS (photo)"."""
+    setting, *domain = series.split(" ", 1)
+    places = [NAMES.get(place, place) for place in setting.split("-to-")]
+    return " ".join([" → ".join(places), *domain])
+
+
+def answer(card: pd.DataFrame) -> str:
+    """List the claims of the paper by what is decided on them in series of ten seeds."""
+    judged = card[(card["seeds"] >= rules.SEEDS) & card["claim"].isin(HEADS.values())]
+    count = judged["series"].nunique()
+    cases = judged.groupby("claim", sort=False)["verdict"].value_counts().unstack(fill_value=0)
+    lines, claims_left = [], cases.index
+    for verdict in (rules.SUPPORTED, rules.CONTRADICTED):
+        found: pd.Series = cases.get(verdict, pd.Series(0, index=cases.index))
+        lines.append(f"- **{verdict.capitalize()}:** {_list(found[found > 0], count)}.")
+        claims_left = claims_left[found[claims_left] == 0]
+    return "\n".join([*lines, f"- **Not decided anywhere:** {'; '.join(claims_left)}."])
+
+
+def _list(cases: pd.Series, count: int) -> str:
+    said = [f"{claim} (in {n} of {count} series)" for claim, n in cases.items()]
+    return "; ".join(said) or "nothing"
+
+
+def times_as_far(table: pd.DataFrame) -> dict[str, float]:
+    """Return how many times as far features move without probing as after the longest probing."""
+    ratios = {}
+    for name, runs in by_series(relative(table)).items():
+        mean = done(runs).assign(stop=stops).groupby("stop")["euclidean"].mean()
+        first, last = ends(runs)
+        ratios[name] = float(mean[first] / mean[last])
+    return ratios
+
+
+def distances(table: pd.DataFrame) -> Figure:
+    """Draw the distance against AIE, one line per series, each with its name at its end.
+
+    The distance is in norms of the pretrained features, on a logarithmic axis.
+    """
+    lines = by_series(relative(table))
+    figure, (axis,) = grid(1, 1, (5.6, 4.4))
+    for color, (name, runs) in zip(
+        sns.color_palette("colorblind", len(lines)), lines.items(), strict=True
+    ):
+        curve(axis, runs, "aie", "euclidean", color=color, label=title(name))
+    axis.set_yscale("log", base=2)
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.set(xlabel="energy left when finetuning starts (AIE)")
+    axis.set_ylabel(r"distance $\|z_T - z_0\| / \|z_0\|$")
+    label_at_the_end(axis)
+    return figure

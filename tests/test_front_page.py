@@ -1,0 +1,67 @@
+"""The first screen of the book: the answer, how much farther, and names that people use."""
+
+import pandas as pd
+import pytest
+
+from taskhead.report import front_page
+from taskhead.report.rules import CONTRADICTED, SUPPORTED, UNDECIDED
+from taskhead.report.scorecard import HEADS
+
+
+def card(**verdicts: list[str]) -> pd.DataFrame:
+    rows = [
+        {"claim": HEADS[measure], "series": f"series {place}", "verdict": verdict, "seeds": 10}
+        for measure, given in verdicts.items()
+        for place, verdict in enumerate(given)
+    ]
+    few = {"claim": HEADS["norm"], "series": "few", "verdict": UNDECIDED, "seeds": 3}
+    return pd.DataFrame([*rows, few])
+
+
+def test_answer_counts_series_of_ten_seeds_by_verdict():
+    lines = front_page.answer(
+        card(
+            euclidean=[SUPPORTED, CONTRADICTED],
+            cosine=[SUPPORTED, SUPPORTED],
+            norm=[UNDECIDED, UNDECIDED],
+        )
+    ).splitlines()
+    assert lines == [
+        "- **Supported:** features move further (in 1 of 2 series); features turn more (in 2 of 2 "
+        "series).",
+        "- **Contradicted:** features move further (in 1 of 2 series).",
+        "- **Not decided anywhere:** norm rises, then falls.",
+    ]
+
+
+def test_distance_without_probing_is_compared_with_the_longest():
+    runs = pd.DataFrame(
+        {
+            "setting": "one",
+            "domain": None,
+            "seed": [0, 0, 0, 1, 1, 1],
+            "tau": [0, None, 9] * 2,
+            "energy": [None, 0.5, None] * 2,
+            "relative_euclidean": [3.0, 9.0, 1.0, 5.0, 9.0, 3.0],
+            "dot": 1.0,
+            "norm": 1.0,
+            "z0_norm": 1.0,
+            "z0_squared_norm": 1.0,
+            "aie": [0.9, 0.5, 0.1] * 2,
+            "outcome": "done",
+        }
+    )
+    assert front_page.times_as_far(runs) == {"one": pytest.approx(2)}
+
+
+@pytest.mark.parametrize(
+    ("series", "title"),
+    [
+        ("digits", "digits"),
+        ("cifar10-to-cifar100", "CIFAR-10 → CIFAR-100"),
+        ("imagenet-to-pacs (sketch)", "ImageNet → PACS (sketch)"),
+        ("imagenet-to-solar-cells", "ImageNet → solar cells"),
+    ],
+)
+def test_series_are_named_as_people_name_them(series: str, title: str):
+    assert front_page.title(series) == title
