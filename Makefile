@@ -1,4 +1,4 @@
-# `make book` and `make test`: each creates .venv first and installs everything it needs.
+# `make book`, `make test`, `make test-browser`: each creates .venv first and installs everything it needs.
 PYTHON = python3
 PRESET = laptop
 RECORDED = yes
@@ -11,7 +11,7 @@ PY = .venv/bin/python
 INSTALLED = .venv/installed
 LINUX_ONLY = cuda-|nvidia-|triton==
 
-.PHONY: book test lock clean
+.PHONY: book test test-browser lock clean
 
 book: $(INSTALLED)
 	$(PY) -m snakemake --cores $(CORES) --config preset=$(PRESET) recorded=$(RECORDED)
@@ -24,6 +24,10 @@ test: $(INSTALLED)
 	.venv/bin/lint-imports --no-logo
 	$(PY) -m pytest -ra
 
+# Every page of the book in Chromium (Debian's package), as a reader meets it.
+test-browser: book
+	$(PY) -m pytest -ra -m browser tests/test_browser.py
+
 $(INSTALLED): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
 	    "taskhead needs Python 3.11 or newer, $(PYTHON) is %s: make PYTHON=python3.11" % sys.version.split()[0])'
@@ -34,7 +38,7 @@ $(INSTALLED): pyproject.toml requirements.lock
 
 # Newest versions that pyproject.toml admits; torch itself pins what it needs on Linux only.
 lock: $(INSTALLED)
-	$(PY) -m pip install --upgrade --upgrade-strategy eager -e '.[imagenet,text,lora,notebooks,book,test]'
+	$(PY) -m pip install --upgrade --upgrade-strategy eager -e '.[imagenet,text,lora,notebooks,book,test,browser]'
 	$(PY) -m pip freeze --all --exclude-editable --exclude pip --exclude wheel \
 	    | grep -Ev '^($(LINUX_ONLY))' > requirements.lock
 

@@ -4,13 +4,15 @@ import torch
 
 from taskhead.experiments import network_runs
 from taskhead.experiments.inputs import Found, Inputs, Unit
+from taskhead.experiments.measures import measure_adaptation
 
 
 def compute(inputs: Inputs, unit: Unit) -> Found:
     """Return a run with one row for each validation image: its feature in two dimensions.
 
     Both z_0 and z_T are projected on the two main directions (PCA) of z_0. `sample` counts the
-    images of the validation split. A run that is not done has one row without an image.
+    images of the validation split; the measures of adaptation are those of the whole run, in all
+    directions. A run that is not done has one row without an image.
     """
     done = network_runs.finish(inputs, unit)
     row = {"outcome": done.outcome, "reason": done.reason}
@@ -26,6 +28,8 @@ def compute(inputs: Inputs, unit: Unit) -> Found:
             "sample": sample,
             "label": label,
             "aie": done.prepared.aie,
+            "probed_epochs": done.prepared.tau,
+            **measure_adaptation(done),
             "z0_x": z0[sample][0],
             "z0_y": z0[sample][1],
             "zT_x": zT[sample][0],

@@ -64,18 +64,31 @@ def _epochs(lines: Mapping[str, pd.DataFrame]) -> str:
 
 
 def curve(axis: Axes, table: pd.DataFrame, x: str, y: str, **style: Any) -> None:
-    """Draw the mean over seeds at each stop at which all are done, and how far they spread.
-
-    Where `x` is a key that varies, as `eps`, or the epoch of a run, each of its values is a stop.
+    """Draw the `means_over_seeds`, and how far seeds spread.
 
     From five seeds on that is a band: 95 percent intervals for the whole curve at once. With fewer,
     every seed is a thin line of its own.
     """
+    at, mean, half = means_over_seeds(table, x, y).to_numpy().T
+    (line,) = axis.plot(at, mean, "o-", ms=3.5, **style)
+    if table["seed"].nunique() >= SEEDS_FOR_BANDS:
+        axis.fill_between(at, mean - half, mean + half, color=line.get_color(), alpha=0.2, lw=0)
+        return
+    for _, rows in done(table).groupby("seed"):
+        alone = rows.sort_values(x)
+        axis.plot(alone[x], alone[y], color=line.get_color(), alpha=0.35, lw=0.8)
+
+
+def means_over_seeds(table: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
+    """Return columns `x`, `mean` and `half_width` for each stop at which all seeds are done.
+
+    Where `x` is a key that varies, as `eps`, or the epoch of a run, each of its values is a stop.
+    Half widths are of 95 percent intervals of the mean of `y` for all stops at once.
+    """
     for column in (x, y):
         check_choice("column", column, table.columns)
-    shown = done(table)
     keys = [key for key in dict.fromkeys(("tau", "energy", *_KEYS & {x})) if key in table]
-    groups = [rows for _, rows in shown.groupby(keys, dropna=False)]
+    groups = [rows for _, rows in done(table).groupby(keys, dropna=False)]
     seeds = table["seed"].nunique()
     groups = [rows for rows in groups if rows["seed"].nunique() == seeds]
     points = []
@@ -83,14 +96,7 @@ def curve(axis: Axes, table: pd.DataFrame, x: str, y: str, **style: Any) -> None
         images = rows["test_images"].iloc[0] if y in _ACCURACIES and "test_images" in rows else None
         mean, half = interval(rows[y].dropna(), points=len(groups), images=images)
         points.append((rows[x].mean(), mean, half))
-    at, mean, half = np.reshape(sorted(points), (-1, 3)).T
-    (line,) = axis.plot(at, mean, "o-", ms=3.5, **style)
-    if seeds >= SEEDS_FOR_BANDS:
-        axis.fill_between(at, mean - half, mean + half, color=line.get_color(), alpha=0.2, lw=0)
-        return
-    for _, rows in shown.groupby("seed"):
-        alone = rows.sort_values(x)
-        axis.plot(alone[x], alone[y], color=line.get_color(), alpha=0.35, lw=0.8)
+    return pd.DataFrame(sorted(points), columns=["x", "mean", "half_width"], dtype=float)
 
 
 def mark_ends(axis: Axes, table: pd.DataFrame, y: str) -> None:
