@@ -10,12 +10,13 @@ from .method.learning_dynamics import OneStep, one_step_change
 from .method.preparation import prepare_heads
 from .method.prepared import EnergyNotReached, Prepared
 from .models.backbones import pretrained_backbone
-from .practice.recommend import Advice, recommend
+from .practice.recommend import Advice, BudgetTooShort, recommend
 
 __version__: str
 __all__ = [
     "Adaptation",
     "Advice",
+    "BudgetTooShort",
     "EnergyNotReached",
     "HeadPreparation",
     "LabelledImages",
