@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import real
+from conftest import REPOSITORY, real
 
 from taskhead.experiments import results
 from taskhead.experiments import table as tables
@@ -14,11 +14,10 @@ from taskhead.experiments.plan import make_plan
 from taskhead.experiments.provenance import load_provenance
 from taskhead.experiments.run import Run
 from taskhead.experiments.settings import SETTING_NAMES, load_setting
-from taskhead.report import bounds, claims, dynamics
-from taskhead.report.choices import chosen_stop, smallest_sufficient
+from taskhead.report import bounds, claims, dynamics, front_page, scorecard
+from taskhead.report.choices import smallest_sufficient
 from taskhead.report.effects import powers
-from taskhead.report.rules import SUPPORTED, UNDECIDED
-from taskhead.report.series import NO_PROBING, by_series, stops
+from taskhead.report.series import NO_PROBING, stops
 
 SEARCHED = [
     "digits",
@@ -106,28 +105,11 @@ def test_every_run_says_which_test_images_are_right(setting: str):
             assert right.mean() == pytest.approx(row["last_test_accuracy"])
 
 
-def test_readme_says_what_the_rules_give():
-    sweeps = results.read_study("energy_sweep", tables.recorded_folder())
-    judged = claims.judge(sweeps).query(f"reading == '{claims.WHOLE}'")
-    by_verdict = judged.groupby(["measure", "verdict"])["series"].apply(set)
-    photo, sketch = (f"imagenet-to-pacs ({domain})" for domain in ("photo", "sketch"))
-    imagenet = {"imagenet-to-cifar10", photo, sketch}
-    assert by_verdict["euclidean", SUPPORTED] == {"digits", photo}
-    assert by_verdict["cosine", SUPPORTED] == {"digits", photo, "imagenet-to-cifar10"}
-    assert set(judged["verdict"]) == {SUPPORTED, UNDECIDED}
-    assert set(judged[judged["verdict"] == SUPPORTED]["measure"]) == {"euclidean", "cosine"}
-    notes = judged.set_index(["measure", "series"])["note"]
-    for series in imagenet - {photo}:
-        assert "associated" in notes["euclidean", series]
-    for measure in ("dot", "norm"):
-        assert "near the end, at energy 0.85" in notes[measure, "digits"]
-    found = {name: chosen_stop(runs) for name, runs in by_series(sweeps).items()}
-    assert set(found["digits"]["chosen"]) == {NO_PROBING}
-    assert all(found[name]["chosen"].str.startswith("energy").all() for name in imagenet)
-    gains = found["imagenet-to-cifar10"].set_index("compared with")
-    assert gains["difference"][NO_PROBING] > gains["half width"][NO_PROBING]
-    seeds = judged.groupby("series")["seeds"].first()
-    assert set(seeds[seeds < 10].index) == {"cifar10-to-cifar100", "imagenet-to-solar-cells"}
+def test_readme_shows_the_scorecard():
+    card = scorecard.scorecard(tables.recorded_folder())
+    trends = card[card["claim"].isin(scorecard.HEADS.values())]
+    shown = scorecard.in_short(trends).rename(columns=front_page.title)
+    assert shown.to_markdown() in (REPOSITORY / "README.md").read_text()
 
 
 def test_page_on_solar_cells_says_what_its_tables_show():
@@ -211,8 +193,7 @@ def test_page_on_dynamics_says_what_orders_the_runs_on_digits():
 
 def test_a_rate_is_called_searched_only_where_a_search_is_recorded():
     called = {name for name in SETTING_NAMES if load_setting(name).rates == "searched"}
-    assert called == {*SEARCHED, "imagenet-to-solar-cells"}
-    assert results.load_recorded("rate_search", setting="imagenet-to-solar-cells", preset="laptop")
+    assert called == set(SEARCHED)
 
 
 def test_imagenet_results_have_two_target_domains_and_three_others_each():
