@@ -125,7 +125,7 @@ def label_at_the_end(axis: Axes) -> None:
     for (x, y), line in sorted(zip(ends, curves, strict=True), key=lambda pair: pair[0][1]):
         height = max(y, height + _LINE_OF_TEXT)
         style = {"color": line.get_color(), "va": "center", "xycoords": "axes fraction"}
-        lead = {"arrowstyle": "-", "color": line.get_color(), "lw": 0.6, "alpha": 0.6}
+        lead = {"arrowstyle": "-", "color": line.get_color(), "lw": 0.6, "relpos": (0, 0.5)}
         axis.annotate(
             str(line.get_label()), xy=(x, y), xytext=(1.04, height), arrowprops=lead, **style
         )
