@@ -10,10 +10,12 @@ import shutil
 from pathlib import Path
 
 import nbformat
+import vl_convert
 import yaml
 
 BUILD = Path("_build")
 STAGE = BUILD / "stage"
+VEGA_LITE = "6.4"  # draws the figures to touch
 
 
 def main() -> None:
@@ -25,6 +27,9 @@ def main() -> None:
     shutil.rmtree(STAGE, ignore_errors=True)
     shutil.copytree("book", STAGE / "book")
     shutil.copy("_toc.yml", STAGE)
+    # Closed, for browsers load a module from a server only, and readers open files as well.
+    library = f"(() => {{{vl_convert.javascript_bundle(vl_version=VEGA_LITE)}}})();"
+    (STAGE / "book" / "_static" / "vega.js").write_text(library, encoding="utf-8")
     for executed in sorted((BUILD / "notebooks" / options.preset).glob("*.ipynb")):
         stage_notebook(executed, STAGE / "notebooks" / executed.name)
     prose = BUILD / "prose" / options.preset

@@ -207,14 +207,14 @@ def overview(table: pd.DataFrame) -> Figure:
 
 
 def feature_geometry(table: pd.DataFrame) -> Figure:
-    """Draw the plane of `feature_geometry` for z_0 and each z_T, that of least energy first."""
+    """Draw the plane of `feature_geometry` for z_0, and z_T of least, middle and most energy."""
     drawn = done(table).assign(stop=stops)
     if drawn.empty:
         raise ValueError("no run is done; there are no features to draw")
     one_seed = drawn[drawn["seed"] == drawn["seed"].min()]
     runs = sorted(one_seed.groupby("stop"), key=lambda run: run[1]["aie"].iloc[0])
     shown = [(r"before finetuning: $z_0$", "z0", runs[0][1])]
-    for stop, rows in runs:
+    for stop, rows in (runs[place] for place in sorted({0, len(runs) // 2, len(runs) - 1})):
         shown += [(rf"$z_T$ from AIE = {rows['aie'].iloc[0]:.2f} ({stop})", "zT", rows)]
     figure, axes = grid(len(shown), 2, (8, 3.8 * ((len(shown) + 1) // 2)))
     colors = sns.color_palette("colorblind", one_seed["label"].nunique())
