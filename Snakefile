@@ -31,6 +31,7 @@ if ANSWER not in ("yes", "true", "no", "false"):
 USE_RECORDED = PRESET == "laptop" and ANSWER in ("yes", "true")
 COMPUTED = {
     "quickstart": [],
+    "your-own-data": [],
     "toy-linear": ["toy_linear/toy", "lazy_limit/toy"],
     "energy-sweep": ["energy_sweep/digits"],
     "feature-geometry": ["feature_geometry/digits"],
