@@ -71,9 +71,7 @@ def load(chromium: playwright.Browser, address: str, name: str, width: int, them
     visit = Visit(page)
     page.on("pageerror", lambda error: visit.errors.append(str(error)))
     page.on("console", lambda m: visit.errors.append(m.text) if m.type == "error" else None)
-    page.on(
-        "request", lambda r: None if r.url.startswith(address) else visit.foreign.append(r.url)
-    )
+    page.on("request", lambda r: None if r.url.startswith(address) else visit.foreign.append(r.url))
     page.route(lambda url: not url.startswith(address), lambda route: route.abort())
     page.goto(f"{address}/{name}")
     page.evaluate("async () => { await window.MathJax?.startup?.promise }")

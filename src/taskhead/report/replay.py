@@ -87,8 +87,12 @@ def regrets(found: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def in_words(found: Mapping[str, pd.DataFrame]) -> str:
-    """Say which way costs least, and which are told from halfway down, of those in all series."""
-    table = regrets(found)
+    """Say which way costs least, and which are told from halfway down.
+
+    Of the ways that all series have, the stop that validation prefers over all seeds is left out,
+    as nobody else has these seeds.
+    """
+    table = regrets(found).drop(CHOSEN, errors="ignore")
     table = table[table["series"] == len(found)]
     apart = table[table["over halfway"].abs() > table["its half width"]]
     named = [
@@ -97,7 +101,8 @@ def in_words(found: Mapping[str, pd.DataFrame]) -> str:
     ]
     least = table.iloc[0]
     return (
-        f"Settings: {len(found)}. Of the ways that are recorded in all of them, {table.index[0]} "
-        f"costs least: {least['regret']:.1f} ± {least['half width']:.1f} points. Told from probing "
+        f"Settings: {len(found)}. Of the ways that are recorded in all of them, and that a user "
+        f"can take, {table.index[0]} costs least: {least['regret']:.1f} ± "
+        f"{least['half width']:.1f} points. Told from probing "
         f"halfway down, at 95 percent: {', '.join(named) or 'none'}."
     )
