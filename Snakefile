@@ -31,6 +31,7 @@ if ANSWER not in ("yes", "true", "no", "false"):
 USE_RECORDED = PRESET == "laptop" and ANSWER in ("yes", "true")
 COMPUTED = {
     "quickstart": [],
+    "your-own-data": [],
     "toy-linear": ["toy_linear/toy", "lazy_limit/toy"],
     "energy-sweep": ["energy_sweep/digits"],
     "feature-geometry": ["feature_geometry/digits"],
@@ -47,7 +48,7 @@ COMPUTED = {
         for study in ("one_step", "dynamics", "initial_gradients", "energy_sweep")
     ],
 }
-RECORDED = ["cifar-probing", "imagenet-probing"]
+RECORDED = ["cifar-probing", "imagenet-probing", "which-way"]
 RECORDED_TABLES = sorted(str(file) for file in Path("results").glob("*/*.*"))
 PACKAGE = Path("src/taskhead")
 SOURCE = sorted(str(file) for ending in ("py", "yaml") for file in PACKAGE.rglob(f"*.{ending}"))

@@ -70,7 +70,7 @@ def _scorecard() -> dict[str, str]:
     return {
         "answer": front_page.answer(card),
         "scorecard": _by_setting(card[trends]).to_markdown(),
-        "regrets": replay.regrets(recorded_folder()).to_markdown(floatfmt=".2g"),
+        "regrets": replay.regrets(replay.accuracies(recorded_folder())).to_markdown(floatfmt=".2g"),
         **{
             f"{name}_pooled": scorecard.in_full(scorecard.pooled(part)).to_markdown()
             for name, part in parts.items()

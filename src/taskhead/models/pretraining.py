@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from taskhead.method.evaluation import evaluate
 from taskhead.method.features import extract_features
@@ -48,6 +48,15 @@ class Recipe:
     augment: str | None = None
 
 
+class GreyNetwork(nn.Sequential):
+    """Layers for grey images (N, 1, H, W) in [0, 1], which takes uint8 RGB (N, 3, H, W) too."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return what the layers make of images; the grey of RGB is the mean of its channels."""
+        grey = input.float().mean(dim=1, keepdim=True) / 255 if input.shape[1] == 3 else input
+        return super().forward(grey)
+
+
 def small_convnet(*, seed: int = 0) -> nn.Sequential:
     """Return a small convolutional network for 8 x 8 grey images with 64 features.
 
@@ -57,7 +66,7 @@ def small_convnet(*, seed: int = 0) -> nn.Sequential:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return nn.Sequential(
+        return GreyNetwork(
             *_block(1, 16, stride=1),
             *_block(16, 32, stride=2),
             *_block(32, 64, stride=2),

@@ -9,9 +9,9 @@ from string import Template
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
+from taskhead.practice.figures import accuracy_against_energy, confusion_matrix
 from taskhead.practice.prepare import Final, Outcome, by_class
 from taskhead.practice.search import in_words
 from taskhead.report.panels import grid
@@ -54,12 +54,13 @@ def write_report(outcome: Outcome, path: Path) -> None:
         _paragraphs(
             ["Validation accuracy of each preparation, over splits of the training images:"]
         ),
-        _table(_compared(outcome)),
+        _table(compared(outcome)),
         _picture(
-            _against_energy(outcome), "Validation accuracy against the energy left by probing"
+            accuracy_against_energy(outcome.advice),
+            "Validation accuracy against the energy left by probing",
         ),
         "<h2>On the test images</h2>",
-        _table(_tested(outcome)),
+        _table(tested(outcome)),
         *_by_class(outcome, best),
         *_told_wrong(outcome, best),
         "<h2>Use it</h2>",
@@ -79,7 +80,7 @@ def _recommended(outcome: Outcome, best: Final) -> Iterable[str]:
     yield f"{outcome.advice.reason[0].upper()}{outcome.advice.reason[1:]}."
 
 
-def _compared(outcome: Outcome) -> pd.DataFrame:
+def compared(outcome: Outcome) -> pd.DataFrame:
     """Return the mean validation accuracy of each preparation, with its interval, in percent."""
     rows = {}
     for name, accuracies in outcome.advice.compared.iterrows():
@@ -88,22 +89,7 @@ def _compared(outcome: Outcome) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
-def _against_energy(outcome: Outcome) -> Figure:
-    """Draw the validation accuracies of the search at its rate against the energy."""
-    rows = outcome.advice.evidence
-    how = outcome.advice.finetuning
-    rows = rows[(rows["lr"] == how["lr"]) & (rows["epochs"] == how["epochs"])]
-    figure, (axis,) = grid(1, 1, (6, 3.6))
-    for _, alike in rows.groupby(["tau", "energy", "eps"], dropna=False):
-        mean, half = interval(alike["val_accuracy"])
-        style = {"color": "C0", "capsize": 3, "fmt": "o"}
-        yerr = None if np.isnan(half) else half
-        axis.errorbar(alike["aie"].mean(), mean, yerr=yerr, **style)
-    axis.set(xlabel="energy left by probing", ylabel="validation accuracy")
-    return figure
-
-
-def _tested(outcome: Outcome) -> pd.DataFrame:
+def tested(outcome: Outcome) -> pd.DataFrame:
     """Return the test accuracy of each final model, with the interval of its binomial error."""
     n = len(outcome.task.test)
     rows = {}
@@ -124,13 +110,7 @@ def _by_class(outcome: Outcome, best: Final) -> Iterable[str]:
     right = [f"{100 * share:.0f} %" for share in shares.reindex(range(len(classes)))]
     yield _table(pd.DataFrame({"test images": counts, "told right": right}, index=classes))
     if len(classes) <= _MANY:
-        matrix = np.zeros((len(classes), len(classes)), dtype=int)
-        np.add.at(matrix, (labels, best.logits.argmax(dim=1).cpu().numpy()), 1)
-        side = 2 + 0.35 * len(classes)
-        figure, (axis,) = grid(1, 1, (side, side))
-        table = pd.DataFrame(matrix, index=classes, columns=classes)
-        sns.heatmap(table, annot=True, fmt="d", cmap="Blues", cbar=False, ax=axis)
-        axis.set(xlabel="told", ylabel="true")
+        figure = confusion_matrix(outcome, best)
         yield _picture(figure, "Confusion matrix: true classes by classes told")
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from taskhead.report.figures import ENERGY, TESTED
 from taskhead.report.panels import grid, panels
 from taskhead.report.rules import CONTRADICTED, SUPPORTED, UNDECIDED
-from taskhead.report.series import by_series, done, relative, stops
+from taskhead.report.series import by_series, done, interval, relative, stops
 
 MOVED = {"relative_euclidean": r"distance $\|z_T - z_0\| / \|z_0\|$"}
 VALIDATED = {"val_accuracy": "validation accuracy after finetuning"}
@@ -30,6 +30,28 @@ def effects(card: pd.DataFrame) -> Figure:
     axis.set_yticks(range(len(card)), card["series"][::-1])
     axis.set_ylim(-0.6, len(card) - 0.4)
     axis.set_xlabel(f"effect [{', '.join(card['unit'].unique())}], with 95 percent interval")
+    return figure
+
+
+def regrets(points: pd.DataFrame) -> Figure:
+    """Draw `replay.lost`: a line for each way, a marker for each series, and means with intervals.
+
+    The way of the smallest mean regret stands on top. What was tried in one series has no interval.
+    """
+    points = points.loc[points.mean(axis=1).sort_values().index[::-1]]
+    figure, (axis,) = grid(1, 1, (9, 1.5 + 0.4 * len(points)))
+    for number, (series, values) in enumerate(points.items()):
+        style = {"marker": "osD^vP"[number % 6], "color": f"C{number}", "alpha": 0.8}
+        shift = 0.1 * ((points.shape[1] - 1) / 2 - number)  # so that none hides another
+        axis.plot(values, np.arange(len(points)) + shift, ls="", label=series, **style)
+    for place, (_, values) in enumerate(points.iterrows()):
+        mean, half = interval(values.dropna())
+        if not np.isnan(half):
+            style = {"color": "black", "marker": "|", "ms": 14, "capsize": 3}
+            axis.errorbar(mean, place - 0.35, xerr=half, **style)
+    axis.set_yticks(range(len(points)), list(points.index))
+    axis.set_xlabel("regret: points of test accuracy below the best way in a setting")
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 

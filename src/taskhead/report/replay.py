@@ -1,5 +1,6 @@
 """Ways to prepare a head, judged by replay: what each would have cost in the recorded settings."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,7 @@ from taskhead.report.principles import scheme
 from taskhead.report.series import NO_PROBING, by_series, curves, done, ends, interval
 
 HALFWAY, CHOSEN = "probing halfway down", "the stop that validation prefers"
+OWN_CHOICE = "the stop that validation prefers, seed by seed"
 TO_THE_END = "probing to the end (LP-FT)"
 LEAST_SEEDS = 5
 
@@ -18,8 +20,9 @@ def accuracies(results: Path) -> dict[str, pd.DataFrame]:
 
     No probing, halfway down, to the end, and the stop of the best mean validation accuracy are
     read off the sweep of the energy; rates in place of probing off `head_rate`, where there is one.
-    Halfway down is the level nearest to the middle between the ends. Series of fewer than five
-    seeds are left out.
+    Halfway down is the level nearest to the middle between the ends. A user has the validation
+    accuracies of one seed: of stops that are best there alike, the mean counts. Series of fewer
+    than five seeds are left out.
     """
     sweeps, rates = (read_study(name, results) for name in ("energy_sweep", "head_rate"))
     found = {}
@@ -36,6 +39,7 @@ def accuracies(results: Path) -> dict[str, pd.DataFrame]:
             CHOSEN: val.mean().idxmax(),
         }
         table = pd.DataFrame({way: test[stop] for way, stop in ways.items() if stop in test})
+        table[OWN_CHOICE] = test[val.eq(val.max(axis=1), axis=0)].mean(axis=1)
         if len(rates):
             first = runs.iloc[0]
             own = rates[(rates["setting"] == first["setting"]) & rates["domain"].isna()]
@@ -46,19 +50,59 @@ def accuracies(results: Path) -> dict[str, pd.DataFrame]:
     return found
 
 
-def regrets(results: Path) -> pd.DataFrame:
-    """Return mean rank and regret of every way over the series, the smallest regret first.
+def lost(found: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the regret of each way (rows) in each series (columns) of `accuracies`.
 
-    The regret of a way in a series is how many points of mean test accuracy it lies below the best
-    way there; the rank is its place among the ways, 1 being the best. Both are means over the
-    series that have the way, with the half width of the interval of the regret over them.
+    It is how many points of mean test accuracy the way lies below the best way there, NaN where the
+    series has no such way.
     """
-    means = pd.DataFrame({name: table.mean() for name, table in accuracies(results).items()})
-    lost, ranks = 100 * (means.max() - means), means.rank(ascending=False)
+    means = pd.DataFrame({name: table.mean() for name, table in found.items()})
+    return 100 * (means.max() - means)
+
+
+def regrets(found: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return mean rank and regret of every way over series, the smallest regret first.
+
+    The rank of a way is its place in a series, 1 being the best. Both are means over the series
+    that have the way. The columns "half width" belong to the 95 percent intervals over series of
+    the columns before them. "over halfway" is how many points more than probing halfway down a way
+    gains, compared series by series.
+    """
+    points = lost(found)
+    ranks, gains = points.rank(), points.loc[HALFWAY] - points
     rows = {}
-    for way in means.index:
-        mean, half = interval(lost.loc[way].dropna())
-        series = int(lost.loc[way].notna().sum())
-        rank = float(ranks.loc[way].mean())
-        rows[way] = {"regret": mean, "half width": half, "mean rank": rank, "series": series}
+    for way in points.index:
+        there = points.columns[points.loc[way].notna()]
+        regret, regret_half = interval(points.loc[way, there])
+        gain, gain_half = interval(gains.loc[way, there])
+        rows[way] = {
+            "mean rank": ranks.loc[way].mean(),
+            "regret": regret,
+            "half width": regret_half,
+            "over halfway": gain,
+            "its half width": gain_half,
+            "series": len(there),
+        }
     return pd.DataFrame(rows).T.sort_values("regret")
+
+
+def in_words(found: Mapping[str, pd.DataFrame]) -> str:
+    """Say which way costs least, and which are told from halfway down.
+
+    Of the ways that all series have, the stop that validation prefers over all seeds is left out,
+    as nobody else has these seeds.
+    """
+    table = regrets(found).drop(CHOSEN, errors="ignore")
+    table = table[table["series"] == len(found)]
+    apart = table[table["over halfway"].abs() > table["its half width"]]
+    named = [
+        f"{way} ({row['over halfway']:+.1f} ± {row['its half width']:.1f} points)"
+        for way, row in apart.iterrows()
+    ]
+    least = table.iloc[0]
+    return (
+        f"Settings: {len(found)}. Of the ways that are recorded in all of them, and that a user "
+        f"can take, {table.index[0]} costs least: {least['regret']:.1f} ± "
+        f"{least['half width']:.1f} points. Told from probing "
+        f"halfway down, at 95 percent: {', '.join(named) or 'none'}."
+    )

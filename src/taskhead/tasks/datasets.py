@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from PIL import Image
 
 from taskhead.method.batches import LabelledImages
 from taskhead.method.checks import check_choice
@@ -15,7 +17,7 @@ from taskhead.tasks.images import draw_per_class, read_images, to_tensor
 from taskhead.tasks.layout import read_layout
 from taskhead.tasks.levels import HERE
 from taskhead.tasks.storage import check_writable, data_root, one_process
-from taskhead.tasks.task import Draw, Task, split
+from taskhead.tasks.task import Draw, Task, same_order, split
 
 if TYPE_CHECKING:
     from torchvision.datasets import VisionDataset
@@ -68,6 +70,23 @@ def load_digits(classes: range) -> LabelledImages:
     labels = torch.tensor(digits.target, dtype=torch.int64)
     chosen = (labels >= classes.start) & (labels < classes.stop)
     return LabelledImages(images[chosen], labels[chosen] - classes.start)
+
+
+def write_digits(folder: Path, classes: range, *, train_per_class: int) -> Path:
+    """Write digits as `folder/SPLIT/CLASS/NUMBER.png`, and return the folder.
+
+    Of each class `train_per_class` stand under "train", the same in every call, all others under
+    "test".
+    """
+    digits = load_digits(classes)
+    digits = digits[torch.tensor(same_order(len(digits)))]  # they come writer by writer
+    for label, name in enumerate(map(str, classes)):
+        for number, pixels in enumerate(digits.images[digits.labels == label, 0]):
+            place = folder / ("train" if number < train_per_class else "test") / name
+            place.mkdir(parents=True, exist_ok=True)
+            grey = (255 * pixels).round().to(torch.uint8).numpy()
+            Image.fromarray(grey).save(place / f"{number:03d}.png")
+    return folder
 
 
 def load_dataset(

@@ -1,0 +1,68 @@
+"""Figures of a recommendation: energy as it falls, accuracy against energy, where a model errs."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from taskhead.method.head_preparation import HeadPreparation
+from taskhead.method.prepared import Prepared
+from taskhead.practice.prepare import Final, Outcome
+from taskhead.practice.recommend import Advice
+from taskhead.practice.search import in_words
+from taskhead.report.panels import grid
+from taskhead.report.series import interval
+
+
+def energy_as_it_falls(heads: Sequence[Prepared], left: float) -> Figure:
+    """Draw the energy of one trajectory against its epochs, and the energy that is to be left."""
+    figure, (axis,) = grid(1, 1, (6, 3.4))
+    axis.plot([head.tau for head in heads], [head.aie for head in heads], "o-", ms=3.5, color="C0")
+    axis.axhline(left, color="C1", lw=1.2, ls="--", label="recommended")
+    axis.set_xscale("symlog", linthresh=1)
+    axis.set(xlabel="epochs of head probing", ylabel="average initial energy (AIE)")
+    axis.set(xlim=(0, None), ylim=(0, None))
+    axis.legend()
+    return figure
+
+
+def accuracy_against_energy(advice: Advice) -> Figure:
+    """Draw the validation accuracy of each preparation of a search against the energy it leaves.
+
+    Means over splits have their 95 percent intervals; what was finetuned on one split has none. The
+    square is what is recommended. Finetunings at other rates are left out.
+    """
+    how, rows = advice.finetuning, advice.evidence
+    rows = rows[(rows["lr"] == how["lr"]) & (rows["epochs"] == how["epochs"])]
+    figure, (axis,) = grid(1, 1, (9, 3.6))
+    for key, alike in rows.groupby(["tau", "energy", "eps"], sort=False, dropna=False):
+        tau, energy, eps = (None if pd.isna(value) else value for value in key)
+        way = HeadPreparation(None if tau is None else int(tau), energy, eps or 0.0)
+        mean, half = interval(alike["val_accuracy"])
+        axis.errorbar(
+            alike["aie"].mean(),
+            mean,
+            yerr=None if np.isnan(half) else half,
+            fmt="s" if way == advice.preparation else "o",
+            ms=8 if way == advice.preparation else 5,
+            capsize=3,
+            label=in_words(way),
+        )
+    axis.set(xlabel="average initial energy (AIE)", ylabel="validation accuracy")
+    figure.legend(loc="outside right center", frameon=False)
+    return figure
+
+
+def confusion_matrix(outcome: Outcome, final: Final) -> Figure:
+    """Draw how many test images of each class (rows) a model takes for which class (columns)."""
+    classes, told = outcome.found.classes, final.logits.argmax(dim=1).cpu()
+    matrix = np.zeros((len(classes), len(classes)), dtype=int)
+    np.add.at(matrix, (outcome.task.test.labels.cpu().numpy(), told.numpy()), 1)
+    side = 2 + 0.35 * len(classes)
+    figure, (axis,) = grid(1, 1, (side, side))
+    table = pd.DataFrame(matrix, index=classes, columns=classes)
+    sns.heatmap(table, annot=True, fmt="d", cmap="Blues", cbar=False, ax=axis)
+    axis.set(xlabel="told", ylabel="true")
+    return figure
