@@ -56,10 +56,10 @@ def benchmark_tables(measured: dict) -> dict[str, str]:
 def draw_figures(results: str | None, preset: str, folder: Path) -> None:
     """Draw the introduction's figures."""
     sweep = _table("energy_sweep", results, preset)
-    figures.overview(sweep).savefig(folder / "main-figure.png", dpi=150)
+    figures.overview(sweep).savefig(folder / "main-figure.png")
     every = _every_setting()
-    figures.settings_side_by_side(every).savefig(folder / "every-setting.png", dpi=150)
-    front_page.distances(every).savefig(folder / "distances.png", dpi=150)
+    figures.settings_side_by_side(every).savefig(folder / "every-setting.png")
+    front_page.distances(every).savefig(folder / "distances.png")
 
 
 def _scorecard() -> dict[str, str]:

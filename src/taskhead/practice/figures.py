@@ -18,11 +18,11 @@ from taskhead.report.series import interval
 
 def energy_as_it_falls(heads: Sequence[Prepared], left: float) -> Figure:
     """Draw the energy of one trajectory against its epochs, and the energy that is to be left."""
-    figure, (axis,) = grid(1, 1, (6, 3.4))
+    figure, (axis,) = grid(1)
     axis.plot([head.tau for head in heads], [head.aie for head in heads], "o-", ms=3.5, color="C0")
     axis.axhline(left, color="C1", lw=1.2, ls="--", label="recommended")
     axis.set_xscale("symlog", linthresh=1)
-    axis.set(xlabel="epochs of head probing", ylabel="average initial energy (AIE)")
+    axis.set(xlabel="epochs of head probing", ylabel="energy left (AIE)")
     axis.set(xlim=(0, None), ylim=(0, None))
     axis.legend()
     return figure
@@ -36,7 +36,7 @@ def accuracy_against_energy(advice: Advice) -> Figure:
     """
     how, rows = advice.finetuning, advice.evidence
     rows = rows[(rows["lr"] == how["lr"]) & (rows["epochs"] == how["epochs"])]
-    figure, (axis,) = grid(1, 1, (9, 3.6))
+    figure, (axis,) = grid(1)
     for key, alike in rows.groupby(["tau", "energy", "eps"], sort=False, dropna=False):
         tau, energy, eps = (None if pd.isna(value) else value for value in key)
         way = HeadPreparation(None if tau is None else int(tau), energy, eps or 0.0)
@@ -50,8 +50,8 @@ def accuracy_against_energy(advice: Advice) -> Figure:
             capsize=3,
             label=in_words(way),
         )
-    axis.set(xlabel="average initial energy (AIE)", ylabel="validation accuracy")
-    figure.legend(loc="outside right center", frameon=False)
+    axis.set(xlabel="energy left (AIE)", ylabel="validation accuracy")
+    figure.legend(loc="outside upper center", ncols=1, frameon=False)
     return figure
 
 
@@ -61,7 +61,7 @@ def confusion_matrix(outcome: Outcome, final: Final) -> Figure:
     matrix = np.zeros((len(classes), len(classes)), dtype=int)
     np.add.at(matrix, (outcome.task.test.labels.cpu().numpy(), told.numpy()), 1)
     side = 2 + 0.35 * len(classes)
-    figure, (axis,) = grid(1, 1, (side, side))
+    figure, (axis,) = grid(1, width=side / 2, height=side / 1.4)
     table = pd.DataFrame(matrix, index=classes, columns=classes)
     sns.heatmap(table, annot=True, fmt="d", cmap="Blues", cbar=False, ax=axis)
     axis.set(xlabel="told", ylabel="true")

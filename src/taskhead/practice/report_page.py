@@ -120,7 +120,7 @@ def _told_wrong(outcome: Outcome, best: Final) -> Iterable[str]:
     if not wrong:
         return
     yield "<h2>Images told wrong</h2>"
-    figure, axes = grid(len(wrong), 4, (8, 2.3 * -(-len(wrong) // 4)))
+    figure, axes = grid(len(wrong), 4)
     for axis, index in zip(axes, wrong, strict=False):
         axis.imshow(outcome.task.test.images[index].permute(1, 2, 0).cpu().numpy())
         true = outcome.found.classes[int(outcome.task.test.labels[index])]

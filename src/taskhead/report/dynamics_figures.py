@@ -37,7 +37,7 @@ def prediction_error(steps: pd.DataFrame) -> Figure:
     logs = {"log missed": np.log10(steps["step_missed"]), "log share": np.log10(share)}
     table = steps.assign(**logs)
     settings = list(done(table).groupby("setting", sort=False))
-    figure, axes = grid(2 * len(settings), 2, (9, 3.8 * len(settings)))
+    figure, axes = grid(2 * len(settings))
     for row, (setting, runs) in enumerate(settings):
         for axis, (name, label) in zip(axes[2 * row :], MISSED.items(), strict=False):
             for color, stop, rows in _coloured(runs):
@@ -54,10 +54,10 @@ def prediction_error(steps: pd.DataFrame) -> Figure:
 
 
 def through_finetuning(table: pd.DataFrame) -> Figure:
-    """Draw the six measures of `dynamics` against the epoch, two rows for each setting."""
+    """Draw the six measures of `dynamics` against the epoch, three rows for each setting."""
     table = table.assign(share=table["step_missed"] / table["step_true"])
     settings = list(done(table).groupby("setting", sort=False))
-    figure, axes = grid(6 * len(settings), 3, (10, 6.4 * len(settings)))
+    figure, axes = grid(6 * len(settings))
     for row, (setting, runs) in enumerate(settings):
         epochs = sorted(runs["epoch"].unique())
         for axis, (name, label) in zip(axes[6 * row :], EPOCHS.items(), strict=False):
@@ -73,7 +73,7 @@ def through_finetuning(table: pd.DataFrame) -> Figure:
 def distance_against_bounds(table: pd.DataFrame) -> Figure:
     """Draw the distance of every run against each quantity of `bounds`, with its bound."""
     series = by_series(table)
-    figure, axes = grid(3 * len(series), 3, (10, 3.6 * len(series)))
+    figure, axes = grid(3 * len(series), 3)
     for row, (name, runs) in enumerate(series.items()):
         c = constants(runs)
         for axis, (quantity, label) in zip(axes[3 * row :], QUANTITIES.items(), strict=False):

@@ -15,21 +15,21 @@ from taskhead.report.series import by_series, done, relative, stops
 
 MEASURES = {
     "euclidean": r"distance $\|z_T - z_0\|$",
-    "cosine": r"cosine similarity of $z_T$, $z_0$",
+    "cosine": r"cosine of $z_T$, $z_0$",
     "dot": r"dot product $z_T \cdot z_0$",
     "norm": r"norm $\|z_T\|$",
 }
 CLEAN = "AIE on the images as they are"
-ENERGY = {"aie": "average initial energy (AIE)"}
-PROBED = {"probe_val_accuracy": "validation accuracy of the probed head"}
-TESTED = {"test_accuracy": "test accuracy after finetuning"}
+ENERGY = {"aie": "energy left (AIE)"}
+PROBED = {"probe_val_accuracy": "accuracy of the probed head"}
+TESTED = {"test_accuracy": "test accuracy"}
 
 
 def linear_adaptation(table: pd.DataFrame) -> Figure:
     """Draw the measures in the widest model of `toy_linear`, one line per init scale."""
     widest = table[table["width"] == table["width"].max()]
     lines = {f"{scale:g}": rows for scale, rows in widest.groupby("init_scale")}
-    style = {"size": (8, 6.4), "palette": "viridis", "title": r"scale of $v_0$"}
+    style = {"palette": "viridis", "title": r"scale of $v_0$"}
     return panels(lines, MEASURES, xlabel=r"energy: mean $|y - q_0|$", **style)
 
 
@@ -39,7 +39,7 @@ def energy_floor(table: pd.DataFrame) -> Figure:
     chosen = table[nearest == nearest.min()]
     lines = {f"h = {width}": rows for width, rows in chosen.groupby("width")}
     labels = {"aie": r"energy: mean $|y - q_\tau|$"}
-    style = {"size": (6, 3.6), "palette": "viridis", "title": f"N = {N_SAMPLES}"}
+    style = {"palette": "viridis", "title": f"N = {N_SAMPLES}"}
     figure = panels(lines, labels, xlabel=r"head-probing steps $\tau$", **style)
     figure.axes[0].set_ylim(0, None)
     return figure
@@ -54,8 +54,8 @@ def lazy_limit(table: pd.DataFrame) -> Figure:
     }
     peaks = {"dot_change": 0.5, "squared_norm_change": 1.0}
     colors = sns.color_palette("viridis", table["head_norm"].nunique())
-    figure, axes = grid(3, 3, (8, 3.6))
-    for axis, (name, label) in zip(axes, labels.items(), strict=True):
+    figure, axes = grid(3)
+    for axis, (name, label) in zip(axes, labels.items(), strict=False):
         for color, (norm, rows) in zip(colors, table.groupby("head_norm"), strict=True):
             mean = rows.groupby("energy")[name].mean()
             axis.plot(mean.index, mean, "o", color=color, ms=4, label=f"{norm:g}")
@@ -64,7 +64,8 @@ def lazy_limit(table: pd.DataFrame) -> Figure:
         if name in peaks:
             axis.axvline(peaks[name], color="black", lw=0.8, ls=":")
         axis.set(xlabel=r"energy $e / y$", ylabel=label)
-    axes[0].legend(title=r"$\|v\|$ (exact flow)")
+    named = axes[0].get_legend_handles_labels()
+    axes[3].legend(*named, title=r"$\|v\|$ (exact flow)", loc="center", frameon=False)
     return figure
 
 
@@ -75,8 +76,8 @@ def bound_of_the_lazy_limit(table: pd.DataFrame) -> Figure:
         "dot_change": r"dot product, times $\|v\|^2$",
         "squared_norm_change": r"squared norm, times $\|v\|^2$",
     }
-    figure, axes = grid(3, 3, (9, 3.6))
-    for axis, (name, label) in zip(axes, labels.items(), strict=True):
+    figure, axes = grid(3)
+    for axis, (name, label) in zip(axes, labels.items(), strict=False):
         most = table.groupby("head_norm")[[f"{name}_error", f"{name}_bound"]].max()
         most = most.replace(np.inf, np.nan)
         axis.plot(most.index, most[f"{name}_error"], "o-", color="C0", label="exact flow")
@@ -87,14 +88,14 @@ def bound_of_the_lazy_limit(table: pd.DataFrame) -> Figure:
         axis.set(xscale="log", yscale="log", xlabel=r"head norm $\|v\|$", ylabel=label)
         axis.set_xticks(most.index, labels=[f"{norm:g}" for norm in most.index], minor=False)
         axis.minorticks_off()
-    axes[0].legend()
+    axes[3].legend(*axes[0].get_legend_handles_labels(), loc="center", frameon=False)
     return figure
 
 
 def energy_against_epochs(table: pd.DataFrame) -> Figure:
     """Draw AIE, head norm and probing accuracy against the epochs of probing."""
     labels = {**ENERGY, "last_layer_norm": r"head norm $\|V_0\|$", **PROBED}
-    figure = panels(by_series(table), labels, x="probed_epochs", size=(8, 3.6))
+    figure = panels(by_series(table), labels, x="probed_epochs")
     figure.axes[0].set_ylim(0, None)
     return figure
 
@@ -104,16 +105,16 @@ def gradient_against_energy(table: pd.DataFrame) -> Figure:
     labels = {
         "last_layer_norm": r"head norm $\|V_0\|$",
         "feature_gradient_norm": r"gradient $\|V_0^\top (e_y - p_0)\|$",
-        "first_step": r"change of features in the first step",
+        "first_step": "change in the first step",
     }
-    return panels(by_series(table), labels, size=(8, 3.6))
+    return panels(by_series(table), labels)
 
 
 def energy_against_views(table: pd.DataFrame) -> Figure:
     """Draw AIE against epochs of probing: a panel per setting, a line per views probed on."""
     settings = list(table.groupby("setting", sort=False))
-    figure, axes = grid(len(settings), len(settings), (4.5 * len(settings), 3.8))
-    for axis, (setting, rows) in zip(axes, settings, strict=True):
+    figure, axes = grid(len(settings))
+    for axis, (setting, rows) in zip(axes, settings, strict=False):
         counts = list(rows.groupby("views"))
         for color, (views, part) in zip(
             sns.color_palette("viridis", len(counts)), counts, strict=True
@@ -132,7 +133,7 @@ def on_clean_images(before: pd.DataFrame, control: pd.DataFrame) -> Figure:
     `before` is a table whose heads were probed on these images, and whose `aie` is theirs;
     `control` is one of `clean_probing`, which has both energies.
     """
-    figure, axes = grid(3, 3, (9, 3.4))
+    figure, axes = grid(3)
     relative = before.assign(aie_clean=before["aie"])
     relative["euclidean"] = before["euclidean"] / before["z0_norm"]
     label = r"distance $\|z_T - z_0\| / \|z_0\|$"
@@ -150,7 +151,7 @@ def accuracy_in_and_out_of_distribution(table: pd.DataFrame) -> Figure:
     titles = {"test_accuracy": "target domain"}
     if "ood_accuracy" in table and table["ood_accuracy"].notna().any():
         titles["ood_accuracy"] = "mean over the other domains"
-    figure = panels(by_series(table), dict.fromkeys(titles, "test accuracy"), size=(8, 3.8))
+    figure = panels(by_series(table), dict.fromkeys(titles, "test accuracy"))
     for axis, (name, title) in zip(figure.axes, titles.items(), strict=True):
         mark_ends(axis, table, name)
         axis.set_title(title)
@@ -170,7 +171,7 @@ def settings_side_by_side(table: pd.DataFrame) -> Figure:
         "norm": r"norm $\|z_T\| / \|z_0\|$",
         **TESTED,
     }
-    figure = panels(by_series(relative(table)), labels, size=(8, 9))
+    figure = panels(by_series(relative(table)), labels)
     for axis, name in zip(figure.axes, labels, strict=False):
         if name in ("euclidean", "dot", "norm"):  # ratios, from a tenth to ten
             axis.set_yscale("log", base=2)
@@ -183,24 +184,24 @@ def batchnorm_drift(table: pd.DataFrame) -> Figure:
     relative = table.assign(euclidean=table["euclidean"] / table["z0_norm"])
     lines = {f"{mode} mode": rows for mode, rows in relative.groupby("bn_mode")}
     labels = {"euclidean": r"distance from $z_0$ $/ \|z_0\|$", **ENERGY, **PROBED}
-    return panels(lines, labels, x="tau", size=(8, 3.6))
+    return panels(lines, labels, x="tau")
 
 
 def adaptation_against_energy(table: pd.DataFrame) -> Figure:
     """Draw the four feature measures against AIE."""
-    return panels(by_series(table), MEASURES, size=(8, 6.4))
+    return panels(by_series(table), MEASURES)
 
 
 def accuracy_against_energy(table: pd.DataFrame) -> Figure:
     """Draw test accuracy against AIE, with both ends of the tau grid marked."""
-    figure = panels(by_series(table), TESTED, size=(6, 3.8))
+    figure = panels(by_series(table), TESTED)
     mark_ends(figure.axes[0], table, "test_accuracy")
     return figure
 
 
 def overview(table: pd.DataFrame) -> Figure:
     """Draw energy against tau, and measures and accuracy against energy, in six panels."""
-    figure = panels(by_series(table), {**ENERGY, **MEASURES, **TESTED}, size=(8, 8.4))
+    figure = panels(by_series(table), {**ENERGY, **MEASURES, **TESTED})
     figure.axes[0].set_ylim(0, None)
     mark_ends(figure.axes[5], table, "test_accuracy")
     return figure
@@ -216,7 +217,7 @@ def feature_geometry(table: pd.DataFrame) -> Figure:
     shown = [(r"before finetuning: $z_0$", "z0", runs[0][1])]
     for stop, rows in (runs[place] for place in sorted({0, len(runs) // 2, len(runs) - 1})):
         shown += [(rf"$z_T$ from AIE = {rows['aie'].iloc[0]:.2f} ({stop})", "zT", rows)]
-    figure, axes = grid(len(shown), 2, (8, 3.8 * ((len(shown) + 1) // 2)))
+    figure, axes = grid(len(shown))
     colors = sns.color_palette("colorblind", one_seed["label"].nunique())
     for axis, (title, z, rows) in zip(axes, shown, strict=False):
         for color, (label, points) in zip(colors, rows.groupby("label"), strict=True):
@@ -230,7 +231,7 @@ def feature_geometry(table: pd.DataFrame) -> Figure:
 
 def sample_images(data: LabelledImages, *, first_class: int = 0, count: int = 10) -> Figure:
     """Draw `count` images spread evenly over the data; labels are counted from `first_class`."""
-    figure, axes = grid(count, (count + 1) // 2, (6, 2.6))
+    figure, axes = grid(count, (count + 1) // 2, width=0.9, height=1.0)
     for axis in axes:
         axis.axis("off")
     for axis, index in zip(axes, range(0, len(data), max(1, len(data) // count)), strict=False):

@@ -62,7 +62,7 @@ def distances(table: pd.DataFrame) -> Figure:
     The distance is in norms of the pretrained features, on a logarithmic axis.
     """
     lines = by_series(relative(table))
-    figure, (axis,) = grid(1, 1, (5.6, 4.4))
+    figure, (axis,) = grid(1)
     for color, (name, runs) in zip(
         sns.color_palette("colorblind", len(lines)), lines.items(), strict=True
     ):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -13,9 +14,12 @@ from taskhead.experiments.run import Run, field_names
 from taskhead.method.checks import check_choice
 from taskhead.report.series import NO_PROBING, by_series, done, ends, interval, stops
 
-_EPOCHS = r"epochs of head probing"
-_HORIZONTAL = {"aie": "average initial energy (AIE)", "tau": _EPOCHS, "probed_epochs": _EPOCHS}
+_EPOCHS = "epochs of probing"
+_HORIZONTAL = {"aie": "energy left (AIE)", "tau": _EPOCHS, "probed_epochs": _EPOCHS}
 SEEDS_FOR_BANDS = 5
+WIDTH, HEIGHT = 2.3, 2.1  # of a panel, in inches: two side by side can be read on a phone
+DPI = 160
+_LONG = 24  # characters of a name that has a line of the legend for itself
 _LINE_OF_TEXT = 0.07  # of the height of a panel
 _KEYS = {*field_names(Run), "epoch"}
 _ACCURACIES = ("test_accuracy", "last_test_accuracy")  # on `test_images` images
@@ -25,7 +29,6 @@ def panels(
     lines: Mapping[str, pd.DataFrame],
     labels: Mapping[str, str],
     *,
-    size: tuple[float, float],
     x: str = "aie",
     xlabel: str | None = None,
     palette: str = "colorblind",
@@ -33,12 +36,11 @@ def panels(
 ) -> Figure:
     """Draw a panel for each column in `labels`, with a curve for each of the named `lines`.
 
-    More than three stand in two columns. The horizontal axis is the column `x`; energy itself is
+    The horizontal axis is the column `x`; energy itself is
     drawn against the epochs of probing. Several lines have a legend with this `title`, in the panel
     that is left over, else above all.
     """
-    n_columns = len(labels) if len(labels) <= 3 else 2
-    figure, axes = grid(len(labels), n_columns, size)
+    figure, axes = grid(len(labels))
     colors = sns.color_palette(palette, len(lines))
     for axis, (name, label) in zip(axes, labels.items(), strict=False):
         against = _epochs(lines) if name == "aie" and x == "aie" else x
@@ -52,7 +54,8 @@ def panels(
         if left_over:
             left_over[0].legend(*named, title=title, loc="center", frameon=False)
         else:
-            above = {"loc": "outside upper center", "ncols": 2, "frameon": False}
+            columns = 1 if max(map(len, lines)) > _LONG else 2
+            above = {"loc": "outside upper center", "ncols": columns, "frameon": False}
             figure.legend(*named, title=title, **above)
     return figure
 
@@ -130,11 +133,22 @@ def label_at_the_end(axis: Axes) -> None:
         )
 
 
-def grid(n: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """Return a figure of this size in inches and its axes; those after the first n are empty."""
-    shape = {"nrows": -(-n // columns), "ncols": columns, "squeeze": False}
-    with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.85):
-        figure, axes = plt.subplots(**shape, figsize=size, layout="constrained")
+def grid(
+    n: int, columns: int = 2, *, width: float = WIDTH, height: float = HEIGHT
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure and its axes, each of this size in inches; those after the first n are empty.
+
+    A single panel is as wide as two, and higher.
+    """
+    if n == 1:
+        columns, width, height = 1, 2 * width, 1.4 * height
+    rows = -(-n // columns)
+    size = (columns * width, rows * height)
+    with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.8):
+        figure, axes = plt.subplots(
+            rows, columns, squeeze=False, figsize=size, layout="constrained"
+        )
+    figure.set_dpi(DPI)
     for axis in axes.flat[n:]:
         axis.axis("off")
     plt.close(figure)  # the notebook shows the returned figure once

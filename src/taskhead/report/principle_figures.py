@@ -11,7 +11,7 @@ from taskhead.report.rules import CONTRADICTED, SUPPORTED, UNDECIDED
 from taskhead.report.series import by_series, done, interval, relative, stops
 
 MOVED = {"relative_euclidean": r"distance $\|z_T - z_0\| / \|z_0\|$"}
-VALIDATED = {"val_accuracy": "validation accuracy after finetuning"}
+VALIDATED = {"val_accuracy": "validation accuracy"}
 _MARKERS = {SUPPORTED: ("o", "C0"), CONTRADICTED: ("X", "C3"), UNDECIDED: ("o", "white")}
 
 
@@ -21,7 +21,7 @@ def effects(card: pd.DataFrame) -> Figure:
     A full marker is supported, a cross contradicted, an empty one not decided. Without a series the
     figure stays empty.
     """
-    figure, (axis,) = grid(1, 1, (7, 1 + 0.35 * len(card)))
+    figure, (axis,) = grid(1, height=(1 + 0.3 * len(card)) / 1.4)
     for place, row in enumerate(card[::-1].to_dict("records")):
         marker, color = _MARKERS[row["verdict"]]
         style = {"color": "black", "mfc": color, "mec": "black", "ms": 8, "capsize": 3}
@@ -39,7 +39,7 @@ def regrets(points: pd.DataFrame) -> Figure:
     The way of the smallest mean regret stands on top. What was tried in one series has no interval.
     """
     points = points.loc[points.mean(axis=1).sort_values().index[::-1]]
-    figure, (axis,) = grid(1, 1, (9, 1.5 + 0.4 * len(points)))
+    figure, (axis,) = grid(1, height=(1.5 + 0.4 * len(points)) / 1.4)
     for number, (series, values) in enumerate(points.items()):
         style = {"marker": "osD^vP"[number % 6], "color": f"C{number}", "alpha": 0.8}
         shift = 0.1 * ((points.shape[1] - 1) / 2 - number)  # so that none hides another
@@ -67,7 +67,7 @@ def against_smoothing(table: pd.DataFrame) -> Figure:
     }
     labels = {"aie": ENERGY["aie"], **MOVED, **TESTED}
     how = {"x": "eps", "xlabel": "label smoothing eps in probing"}
-    figure = panels(lines, labels, size=(9, 4), **how)
+    figure = panels(lines, labels, **how)
     eps = np.array([0, table["eps"].max()])
     for classes in table["n_classes"].dropna().unique():
         floor = np.sqrt((classes - 1) / classes)
@@ -78,13 +78,13 @@ def against_smoothing(table: pd.DataFrame) -> Figure:
 def against_probing(table: pd.DataFrame) -> Figure:
     """Draw distance, validation and test accuracy against the epochs of probing."""
     lines = by_series(table)
-    return panels(lines, {**MOVED, **VALIDATED, **TESTED}, x="probed_epochs", size=(9, 4))
+    return panels(lines, {**MOVED, **VALIDATED, **TESTED}, x="probed_epochs")
 
 
 def calibration(table: pd.DataFrame) -> Figure:
     """Draw the test loss and the calibration error against energy."""
     labels = {"test_nll": "test loss (NLL) in nats", "test_ece": "calibration error (ECE) in test"}
-    return panels(by_series(table), labels, size=(8, 4))
+    return panels(by_series(table), labels)
 
 
 def regime_map(table: pd.DataFrame) -> Figure:
@@ -100,10 +100,10 @@ def regime_map(table: pd.DataFrame) -> Figure:
         means[name].mean().unstack()[order] for name in ("euclidean", "last_test_accuracy")
     )
     maps = {
-        "distance, highest over lowest energy": moved.iloc[:, -1] / moved.iloc[:, 0],
-        "range of test accuracy in points": 100 * (accuracy.max(axis=1) - accuracy.min(axis=1)),
+        "distance, highest\nover lowest energy": moved.iloc[:, -1] / moved.iloc[:, 0],
+        "range of test\naccuracy in points": 100 * (accuracy.max(axis=1) - accuracy.min(axis=1)),
     }
-    figure, axes = grid(2, 2, (8, 3.4))
+    figure, axes = grid(2)
     for axis, (title, values) in zip(axes, maps.items(), strict=True):
         sns.heatmap(values.unstack(), annot=True, fmt=".2g", cmap="viridis", cbar=False, ax=axis)
         axis.set(title=title, xlabel="epochs of finetuning", ylabel="finetuning rate")
