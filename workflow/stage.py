@@ -28,7 +28,7 @@ def main() -> None:
     shutil.copytree("book", STAGE / "book")
     shutil.copy("_toc.yml", STAGE)
     # Closed, for browsers load a module from a server only, and readers open files as well.
-    library = f"(() => {{{vl_convert.javascript_bundle(vl_version=VEGA_LITE)}}})();"
+    library = f"(() => {{{vl_convert.javascript_bundle(None, vl_version=VEGA_LITE)}}})();"
     (STAGE / "book" / "_static" / "vega.js").write_text(library, encoding="utf-8")
     for executed in sorted((BUILD / "notebooks" / options.preset).glob("*.ipynb")):
         stage_notebook(executed, STAGE / "notebooks" / executed.name)
