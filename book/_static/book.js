@@ -1,17 +1,19 @@
-// Entries of a bibliography stand in an element with the role of a list, but are no items of one
-// (sphinx and docutils). A screen reader then announces an empty list.
-document.addEventListener("DOMContentLoaded", () => {
+// What the theme gets wrong for readers who hear a page or use it with the keyboard.
+window.addEventListener("load", async () => {
+  // Entries of a bibliography stand in a list, but are no items of it.
   for (const entry of document.querySelectorAll(".citation-list > .citation")) {
     entry.setAttribute("role", "listitem");
   }
-  // The theme names its search field "Search", which hides the words and keys that the field shows.
-  for (const field of document.querySelectorAll(".search-button-field")) {
-    field.removeAttribute("aria-label");
+  // Names that differ from the words shown, and pictures that speak beside the name of their button.
+  for (const named of document.querySelectorAll(".search-button-field, summary[aria-label]")) {
+    named.removeAttribute("aria-label");
   }
-});
-
-// A formula wider than the page scrolls, so the Tab key has to reach it.
-window.addEventListener("load", async () => {
+  for (const picture of document.querySelectorAll(".theme-switch-button > *")) {
+    picture.setAttribute("aria-hidden", "true");
+    picture.removeAttribute("title"); // becomes the one of an svg element, now or later
+    picture.querySelector("title")?.remove();
+  }
+  // A formula wider than the page scrolls, so the Tab key has to reach it.
   await window.MathJax?.startup?.promise;
   for (const formula of document.querySelectorAll("mjx-container")) {
     if (formula.scrollWidth > formula.clientWidth) formula.tabIndex = 0;

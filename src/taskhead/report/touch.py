@@ -14,7 +14,13 @@ _CONFIG = {  # the text takes the page's colour, so that it can be read in the d
     "view": {"stroke": None},
     "axis": {
         **{name: "currentColor" for name in ("labelColor", "titleColor", "domainColor")},
-        **{"gridOpacity": 0.3, "labelFontSize": 12, "titleFontSize": 12, "tickCount": 4},
+        **{
+            "gridColor": "#888",
+            "gridOpacity": 0.3,
+            "labelFontSize": 12,
+            "titleFontSize": 12,
+            "tickCount": 4,
+        },
     },
     "legend": {"labelColor": "currentColor", "titleColor": "currentColor"},
     "title": {"color": "currentColor", "anchor": "start", "fontSize": 13},
