@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 from torch.utils.flop_counter import FlopCounterMode
 
+from taskhead import __version__
 from taskhead.experiments.provenance import commit, device_name
 
 Times = Mapping[str, list[float]]
@@ -108,7 +109,8 @@ def machine(device: torch.device) -> dict[str, str]:
         "peak": f"{peak_flops(device) / 1e9:.0f} GFLOP/s in fp32",
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        **{name: version(name) for name in ("taskhead", "torch", "torchvision", "numpy", "scipy")},
+        "taskhead": __version__,
+        **{name: version(name) for name in ("torch", "torchvision", "numpy", "scipy")},
         "commit": commit("src", "benchmarks") or "unknown",
     }
 
