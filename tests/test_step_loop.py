@@ -26,9 +26,9 @@ class RefuseWaiting(TorchDispatchMode):
         result = func(*args, **options)
         given = {each.device for each in tree_leaves(args) if isinstance(each, Tensor)}
         made = {each.device for each in tree_leaves(result) if isinstance(each, Tensor)}
-        if func.namespace == "aten" and given and len(given | made) > 1:
-            if not options.get("non_blocking"):
-                raise RuntimeError(f"{func} of tensors on {given | made} makes the host wait")
+        crosses = func.namespace == "aten" and given and len(given | made) > 1
+        if crosses and not options.get("non_blocking"):
+            raise RuntimeError(f"{func} of tensors on {given | made} makes the host wait")
         return result
 
 
@@ -54,9 +54,7 @@ def take_two_steps(*more: nn.Module) -> Tensor:
     schedule = make_schedule(optimiser, 2, decay="cosine", warmup=0.5)
     draw = {"augment": CropAndFlip(), "generator": torch.Generator().manual_seed(0)}
     with RefuseWaiting():
-        return take_steps(
-            network, train, batches, optimiser, schedule, label_smoothing=0.1, **draw
-        )
+        return take_steps(network, train, batches, optimiser, schedule, 0.1, **draw)
 
 
 def test_step_loop_never_waits_for_its_device():

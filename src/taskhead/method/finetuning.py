@@ -160,7 +160,6 @@ def finetune(
     check_choice("decay", decay, DECAYS)
     check_share("warmup", warmup)
     parse_trainable(trainable)
-    augmented = as_augmentation(augment)
     check_whole("epochs", epochs, least=1)
     check_optimiser(momentum, weight_decay, batch_size)
     check_seed(seed)
@@ -190,6 +189,7 @@ def finetune(
     n_steps = epochs * max(1, math.ceil((len(train) - merge) / batch_size))
     schedule = make_schedule(stepping, n_steps, decay=decay, warmup=warmup)
 
+    draw = {"augment": as_augmentation(augment), "generator": order}
     history: list[Epoch] = []
     best_rank, best_epoch, best_state = (-math.inf, -math.inf), 0, {}
     watch = after_epoch or (lambda epoch, network: None)
@@ -198,18 +198,17 @@ def finetune(
         for epoch in range(1, epochs + 1):
             set_mode(network, bn_mode, dropout=dropout)
             batches = shuffled_batches(len(train), batch_size, order, device, merge_single=merge)
-            steps = {"augment": augmented, "generator": order, "label_smoothing": label_smoothing}
-            total = take_steps(network, train, batches, stepping, schedule, **steps)
+            total = take_steps(network, train, batches, stepping, schedule, label_smoothing, **draw)
             train_loss = float(total) / len(train)
             val_accuracy, val_loss = evaluate(network, val)
             if not math.isfinite(train_loss) or not math.isfinite(val_loss):
                 raise FloatingPointError(
                     f"finetuning diverged in epoch {epoch} (training loss {train_loss}, validation "
-                    f"loss {val_loss}) with rates {lr:g} (backbone) and {head_lr:g} (head); lower them"
+                    f"loss {val_loss}) with rates {lr:g} (backbone) and {head_lr:g} (head); "
+                    "lower them"
                 )
             history.append(Epoch(epoch, train_loss, val_accuracy, val_loss))
-            rank = (val_accuracy, -val_loss)
-            if rank > best_rank:
+            if (rank := (val_accuracy, -val_loss)) > best_rank:
                 best_rank, best_epoch = rank, epoch
                 best_state = {name: each.clone() for name, each in network.state_dict().items()}
             watch(epoch, network.eval())
@@ -227,10 +226,9 @@ def take_steps(
     batches: Iterable[Tensor],
     optimiser: torch.optim.Optimizer,
     schedule: LRScheduler,
-    *,
+    label_smoothing: float,
     augment: Augment | None,
     generator: torch.Generator,
-    label_smoothing: float,
 ) -> Tensor:
     """Take a step on each batch of indices, and return the sum of the losses of all their images.
 

@@ -1,0 +1,282 @@
+"""The GPU session: a box of time, its jobs in order, resuming, faults, and the table."""
+
+import json
+import os
+import re
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import REPOSITORY
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from test_packaging import PROJECT
+
+from benchmarks import gpu_session, levers, recording, same_numbers
+from benchmarks.facts import facts
+from benchmarks.jobs import computations, job_list
+from benchmarks.size import LIMIT_MIB, SHARED, mebibytes
+from benchmarks.time_box import Job, Outcome, keep, table, work_through
+from taskhead.experiments.run import make_run
+from taskhead.method.finetuning import take_steps
+
+CPU = torch.device("cpu")
+THERE = {  # on a machine for GPUs, with what they need
+    *("torch", "torchvision", "pandas", "seaborn", "scikit-learn", "timm", "pyyaml", "psutil"),
+    "filelock",
+}
+
+
+def job(name: str, code: str, folder: Path, *, limit: float = 20, **options) -> Job:
+    """Return a job that executes code, in which `done(result)` writes its file."""
+    done = (
+        "import json, os, sys, time\n"
+        f"def done(result): open({str(folder / name)!r} + '.json', 'w').write(json.dumps(result))\n"
+    )
+    least = options.pop("least", limit)
+    return Job(name, (sys.executable, "-c", done + code), limit, least, **options)
+
+
+def states(outcomes: list[Outcome]) -> dict[str, str]:
+    return {each.job: each.state for each in outcomes}
+
+
+def test_jobs_run_in_order_and_none_dies_of_another(tmp_path: Path):
+    jobs = [
+        job("raises", "raise ValueError('no data')", tmp_path),
+        job("crashes", "os.abort()", tmp_path),
+        job("silent", "pass", tmp_path),
+        job("lacks", "done({})", tmp_path, lacks="papermill"),
+        job("works", "done({'rate': 2.5, 'rows': [1]})", tmp_path),
+    ]
+    found = list(work_through(jobs, tmp_path, 60))
+    assert [each.job for each in found] == [each.name for each in jobs]
+    expected = ["failed", "failed", "failed", "skipped", "done"]
+    assert list(states(found).values()) == expected
+    said = [each.result for each in found]
+    assert said[0] == "ValueError: no data"
+    assert said[2] == "it printed nothing"
+    assert "papermill" in said[3]
+    assert said[4] == "rate 2.5"
+
+
+def test_job_that_hangs_is_stopped_with_what_it_started(tmp_path: Path):
+    code = (
+        "import subprocess, signal\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "helper = subprocess.Popen(['sleep', '60'])\n"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(helper.pid))\n"
+        "time.sleep(60)"
+    )
+    (found,) = work_through([job("hangs", code, tmp_path, limit=1.5)], tmp_path, 60)
+    assert found.state == "stopped"
+    assert found.seconds < 20
+    pid = tmp_path / "pid"
+    if pid.exists():  # a slow machine may not have come so far
+        status = Path(f"/proc/{pid.read_text()}/stat")
+        assert not status.exists() or " Z " in status.read_text()
+
+
+def test_what_a_stopped_job_has_written_stays_and_the_next_session_goes_on(tmp_path: Path):
+    rows = tmp_path / "rows"
+    code = (
+        f"rows = open({str(rows)!r}, 'a')\nrows.write('row\\n'); rows.flush()\n"
+        f"if open({str(rows)!r}).read().count('row') < 2: time.sleep(60)\n"
+        "done({'rows': 2})"
+    )
+    first = job("first", "done({'value': 1})", tmp_path)
+    slow = job("slow", code, tmp_path, limit=3)
+    assert states(list(work_through([first, slow], tmp_path, 60)))["slow"] == "stopped"
+    assert rows.read_text() == "row\n"
+    found = list(work_through([first, slow], tmp_path, 60))
+    assert states(found) == {"first": "done before", "slow": "done"}
+    assert found[0].result == "value 1"
+
+
+def test_what_does_not_fit_is_skipped_and_says_so_and_what_is_shorter_still_runs(tmp_path: Path):
+    jobs = [
+        job("long", "done({})", tmp_path, limit=100),
+        job("short", "done({})", tmp_path, limit=15),
+        job("partial", "time.sleep(60)", tmp_path, limit=100, least=0.1),
+        job("late", "done({})", tmp_path, limit=15),
+    ]
+    start = time.monotonic()
+    found = list(work_through(jobs, tmp_path, 16))
+    assert time.monotonic() - start < 25
+    assert list(states(found).values()) == ["skipped", "done", "stopped", "skipped"]
+    assert found[0].result == "needs 100 s, 16 s are left"
+
+
+def test_damaged_result_is_named(tmp_path: Path):
+    (tmp_path / "a.json").write_text("{")
+    (found,) = work_through([job("a", "done({})", tmp_path)], tmp_path, 60)
+    assert "remove it" in found.result
+
+
+def test_table_has_a_row_for_each_outcome_and_is_kept_as_it_grows(tmp_path: Path):
+    outcomes = [Outcome("facts", "done", 3.4, "a|b"), Outcome("levers", "skipped", 0, "no time")]
+    lines = table(outcomes).splitlines()
+    assert lines[0] == "| job | state | seconds | result |"
+    assert lines[2:] == ["| facts | done | 3 | a/b |", "| levers | skipped | 0 | no time |"]
+    keep(outcomes, tmp_path)
+    kept = json.loads((tmp_path / "session.json").read_text())
+    assert [each["job"] for each in kept] == ["facts", "levers"]
+
+
+@pytest.mark.parametrize("preset", ["smoke", "gpu"])
+def test_session_has_its_jobs_in_order_and_can_compute_each(preset: str, tmp_path: Path):
+    jobs = job_list(preset, "cpu", tmp_path)
+    names = [each.name for each in jobs]
+    kinds = list(dict.fromkeys(name.split("-")[0] for name in names))
+    assert kinds == ["facts", "same", "record", "engine", "lever", "notebook"]
+    assert set(names) == set(computations(preset, "cpu", tmp_path))
+    assert {each.name: each.lacks for each in jobs}["lever-graph"] == "CUDA"
+    at_hand = [name for name in names if name.startswith("record-")]
+    assert at_hand[0].startswith("record-imagenet-to-cifar10")
+
+
+def test_session_computes_a_job_alone_and_prints_its_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    options = ["--preset", "smoke", "--device", "cpu", "--out", str(tmp_path / "new")]
+    monkeypatch.setattr(sys, "argv", ["gpu_session", "--minutes", "1", *options])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["src", os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setattr(gpu_session, "job_list", lambda *given: job_list(*given)[:1])
+    gpu_session.main()
+    assert "| facts | done |" in capsys.readouterr().out
+    found = json.loads((tmp_path / "new" / "facts.json").read_text())
+    assert min(found[name] for name in ("bf16 TFLOP/s", "fp32 TFLOP/s", "launches/s")) > 0
+
+
+def test_facts_are_positive():
+    found = facts("smoke", CPU)
+    assert found["copy GB/s"] > 0
+    assert {"device", "torch"} <= set(found)
+
+
+def test_same_numbers_agree_with_the_record_and_differ_where_they_should():
+    found = same_numbers.same_numbers("digits", CPU)
+    assert found["the same twice"]
+    assert found["within the tolerance"]
+    assert found["runs"] == 3
+    rows = same_numbers.computed("digits", "cpu")
+    recorded = same_numbers.recorded_like("digits", rows)
+    assert len(recorded) == len(rows)
+    off = rows.assign(aie=1.02 * rows["aie"])
+    assert same_numbers.worst_difference(off, recorded) == pytest.approx(2, abs=0.01)
+
+
+@pytest.mark.parametrize("lever", ["plain", "unfused", "channels_last", "bf16", "stacked"])
+def test_lever_gives_images_a_second(lever: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(levers, "CASES", {"resnet20 32 px": 32})
+    monkeypatch.setattr(levers, "BATCH", 4)
+    monkeypatch.setattr(levers, "BATCHES", 2)
+    monkeypatch.setitem(levers.SECONDS, "smoke", 0.01)
+    assert min(levers.measure_lever(lever, "smoke", CPU).values()) > 0
+
+
+def test_stacked_runs_take_the_steps_of_runs_that_are_alone():
+    alone = [levers.network("resnet20 32 px", CPU) for _ in range(2)]
+    together = levers.Stacked([levers.network("resnet20 32 px", CPU) for _ in range(2)])
+    for index, network in enumerate(alone):
+        network.load_state_dict(
+            {name: each[index] for name, each in together.state.items()}
+            | {name: each[index] for name, each in together.buffers.items()},
+            strict=False,
+        )
+    train = levers.samples("resnet20 32 px", CPU)
+    batches = torch.arange(12).split(4)
+    for network in alone:
+        optimiser = torch.optim.SGD(network.parameters(), **levers.OPTIONS)
+        schedule = torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0)
+        draw = {"augment": None, "generator": torch.Generator()}
+        take_steps(network, train, batches, optimiser, schedule, 0.0, **draw)
+    for batch in batches:
+        seen = train[batch]
+        together.step(torch.stack([seen.images] * 2), torch.stack([seen.labels] * 2))
+    for index, network in enumerate(alone):
+        for name, value in network.named_parameters():
+            torch.testing.assert_close(together.state[name][index], value, rtol=1e-3, atol=1e-5)
+
+
+def test_what_a_setting_lacks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TASKHEAD_DATA", str(tmp_path))
+    assert recording.lacks("digits") is None
+    assert recording.lacks("imagenet-to-cifar10") == "squeezenet1_1-imagenet.pth"
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "squeezenet1_1-imagenet.pth").touch()
+    assert recording.lacks("imagenet-to-cifar10") == "cifar10"
+    (tmp_path / "cifar10").mkdir()
+    assert recording.lacks("imagenet-to-cifar10") is None
+    assert recording.lacks("minilm-to-trec") == "trec.csv"
+
+
+def test_recording_at_preset_gpu_fits_into_six_minutes_and_paper_does_not():
+    assert sum(recording.minutes("gpu").values()) <= 6.05
+    assert recording.minutes("gpu")["imagenet-to-cifar10"] <= 3
+    assert min(recording.minutes("paper").values()) > 60
+    readme = (REPOSITORY / "benchmarks" / "README.md").read_text()
+    assert all(recording.table(preset) in readme for preset in ("gpu", "paper"))
+
+
+def test_recording_at_preset_gpu_fits_the_images_at_hand():
+    most = {"cifar100": (50, 20), "cifar10": (300, 150)}  # to train and validate on, and to test
+    for name in recording.AT_HAND:
+        data = recording.load_setting(name).data
+        for run in recording.plan(name, "gpu"):
+            drawn = run.train_per_class + run.val_per_class, run.test_per_class
+            if data and data.name in most:
+                assert all(n <= there for n, there in zip(drawn, most[data.name], strict=True))
+            else:
+                assert sum(drawn) <= 80
+
+
+def test_arithmetic_counts_passes_by_hand():
+    runs = [make_run(type(run), vars(run)) for run in recording.plan("cifar10-to-plants", "gpu")]
+    row = recording.arithmetic("cifar10-to-plants", "gpu")
+    by_hand = sum(
+        run.ft_epochs * 10 * (run.train_per_class + run.val_per_class / 3) for run in runs
+    )
+    assert row["million images"] == pytest.approx(by_hand / 1e6)
+    assert row["runs"] == len(runs)
+
+
+def test_a_record_continues_in_the_next_session(tmp_path: Path):
+    first = recording.record("digits", "smoke", [0], "cpu", tmp_path)
+    again = recording.record("digits", "smoke", [0, 1], "cpu", tmp_path)
+    assert (first["runs"], again["runs"]) == (3, 6)
+    table_of = (tmp_path / "results" / "energy_sweep" / "digits.csv").read_text()
+    assert len(table_of.splitlines()) == 7
+
+
+def closure(names: set[str]) -> set[str]:
+    """Return packages with all that they require on this machine."""
+    found, left = set(), set(names)
+    while left:
+        name = canonicalize_name(left.pop())
+        try:
+            requires = distribution(name).requires or []
+        except PackageNotFoundError:
+            continue
+        if name not in found:
+            found.add(name)
+            needs = [Requirement(each) for each in requires]
+            left |= {n.name for n in needs if n.marker is None or n.marker.evaluate({"extra": ""})}
+    return found
+
+
+def test_wheels_are_what_a_machine_for_gpus_lacks():
+    wanted = closure({Requirement(each).name for each in PROJECT["dependencies"]})
+    makefile = (REPOSITORY / "Makefile").read_text()
+    (listed,) = re.findall(r"^GPU_WHEELS = (.*)$", makefile, re.M)
+    wheels = {canonicalize_name(name) for name in listed.split()}
+    assert wanted - closure(THERE) <= wheels
+
+
+def test_project_and_data_can_travel_together():
+    if not SHARED.is_dir():
+        pytest.skip(f"needs {SHARED.name} beside the project")
+    assert sum(mebibytes().values()) <= LIMIT_MIB
