@@ -7,7 +7,6 @@ writes `FOLDER/NAME.json`, whole or not at all.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import FOLDERS, ROOT, recording
+from benchmarks import ROOT, recording
 from benchmarks.__main__ import measure
 from benchmarks.facts import facts
 from benchmarks.levers import CUDA_ONLY, LEVERS, measure_lever
@@ -96,8 +95,7 @@ def notebook(preset: str, device: str, out: Path) -> dict[str, Any]:
     own = f"{NOTEBOOK}.ipynb"
     given = "-p", "preset", preset, "-p", "device", device, "-p", "results", str(out / "results")
     command = sys.executable, "-m", "papermill", f"notebooks/{own}", str(out / own), *given
-    path = os.pathsep.join([*FOLDERS, os.environ.get("PYTHONPATH", "")])
-    subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": path}, check=True)
+    subprocess.run(command, cwd=ROOT, check=True)
     return {"executed": own}
 
 

@@ -124,9 +124,9 @@ def in_graph(case: str, device: torch.device) -> Call:
 class Stacked:
     """Several networks with their parameters stacked, which take each step together."""
 
-    def __init__(self, networks: list[nn.Module]) -> None:
-        self.base = networks[0]
-        self.state, self.buffers = stack_module_state(networks)
+    def __init__(self, networks: list[nn.Sequential]) -> None:
+        self.normalise, self.base = networks[0][0], networks[0][1:]
+        self.state, self.buffers = stack_module_state([each[1:] for each in networks])
         self.state = {name: each.detach() for name, each in self.state.items()}
         self.momentum = {name: torch.zeros_like(each) for name, each in self.state.items()}
         self.gradient = vmap(grad(self.loss), in_dims=(0, 0, 0, 0))
@@ -137,7 +137,8 @@ class Stacked:
     @torch.no_grad()
     def step(self, images: Tensor, labels: Tensor) -> None:
         """Take a step of SGD with Nesterov momentum; images (R, B, ...), labels (R, B)."""
-        found = self.gradient(self.state, self.buffers, images, labels)
+        seen = self.normalise(images.flatten(0, 1)).contiguous().unflatten(0, images.shape[:2])
+        found = self.gradient(self.state, self.buffers, seen, labels)
         beta, decay = OPTIONS["momentum"], OPTIONS["weight_decay"]
         for name, value in self.state.items():
             slope = found[name].add_(value, alpha=decay)
