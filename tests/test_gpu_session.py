@@ -20,6 +20,7 @@ from benchmarks import gpu_session, levers, recording, same_numbers
 from benchmarks.jobs import computations, job_list
 from benchmarks.size import LIMIT_MIB, SHARED, mebibytes
 from benchmarks.time_box import Job, Outcome, keep, table, work_through
+from taskhead.experiments.results import load_recorded
 from taskhead.experiments.run import make_run
 from taskhead.method.finetuning import take_steps
 
@@ -147,19 +148,19 @@ def test_session_computes_a_job_alone_and_prints_its_table(
     assert min(found[name] for name in ("bf16 TFLOP/s", "fp32 TFLOP/s", "launches/s")) > 0
 
 
-def test_same_numbers_agree_with_the_record_and_differ_where_they_should(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("shift", "alike"), [(1.0, True), (1.02, False)])
+def test_same_numbers_are_held_to_the_tolerance_and_to_each_other(
+    shift: float, alike: bool, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setitem(same_numbers.GRID, "workers", 1)
+    whole, _ = load_recorded("energy_sweep", setting="digits", preset="laptop") or (None, None)
+    assert whole is not None
+    rows = whole[(whole["seed"] == 0) & ((whole["tau"] == 0) | (whole["energy"] == 0.49))]
+    answers = iter([rows.assign(aie=shift * rows["aie"]), rows])
+    monkeypatch.setattr(same_numbers, "computed", lambda *_: next(answers))
     found = same_numbers.same_numbers("digits", CPU)
-    assert found["the same twice"]
-    assert found["within the tolerance"]
-    assert found["runs"] == 3
-    rows = same_numbers.computed("digits", "cpu")
-    recorded = same_numbers.recorded_like("digits", rows)
-    assert len(recorded) == len(rows)
-    off = rows.assign(aie=1.02 * rows["aie"])
-    assert same_numbers.worst_difference(off, recorded) == pytest.approx(2, abs=0.01)
+    assert found["runs"] == 2
+    assert found["the same twice"] == found["within the tolerance"] == alike
+    assert found["worst against recorded"] == pytest.approx(100 * (shift - 1), abs=0.01)
 
 
 @pytest.mark.parametrize("lever", ["plain", "unfused", "channels_last", "bf16", "stacked"])
