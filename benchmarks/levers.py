@@ -4,6 +4,7 @@ import multiprocessing
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,17 +22,32 @@ from taskhead.method.optimisers import make_schedule
 from taskhead.models.resnets import CifarResNet
 from taskhead.models.torchvision import Normalise
 
-CASES = {"resnet20 32 px": 32, "squeezenet 96 px": 96}
-BATCH, BATCHES, CLASSES = 32, 8, 10
+BATCH, CLASSES = 32, 10
 SECONDS = {"smoke": 0.1, "gpu": 2.0}
 SIDE_BY_SIDE = {"smoke": (2,), "gpu": (2, 4, 8, 16)}
 OPTIONS = {"lr": 1e-3, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": True}
 Call = Callable[[], object]
+Change = Callable[[nn.Module], nn.Module]
 
 
-def network(case: str, device: torch.device) -> nn.Sequential:
+@dataclass(frozen=True)
+class Case:
+    """A network, the pixels of a side of its images, and the batches of its epochs."""
+
+    name: str
+    size: int
+    batches: int
+
+
+def cases(preset: str) -> list[Case]:
+    """Return the networks that levers are measured on."""
+    batches = 1 if preset == "smoke" else 8
+    return [Case("resnet20 32 px", 32, batches), Case("squeezenet 96 px", 96, batches)]
+
+
+def network(case: Case, device: torch.device) -> nn.Sequential:
     """Return an untrained backbone and head for a case, in finetuning's mode."""
-    if case.startswith("resnet"):
+    if case.name.startswith("resnet"):
         backbone, width = CifarResNet(20), 64
     else:
         whole, width = models.squeezenet1_1(weights=None), 512
@@ -40,15 +56,19 @@ def network(case: str, device: torch.device) -> nn.Sequential:
     return nn.Sequential(*parts).to(device).eval()
 
 
-def samples(case: str, device: torch.device) -> LabelledImages:
+def samples(case: Case, device: torch.device) -> LabelledImages:
     """Return images of noise for all batches of an epoch."""
-    n, size = BATCH * BATCHES, CASES[case]
+    n, size = BATCH * case.batches, case.size
     images = torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8, device=device)
     return LabelledImages(images, torch.arange(n, device=device) % CLASSES)
 
 
 def epoch(
-    case: str, device: torch.device, change: Callable[[nn.Module], nn.Module], *, fused: bool = True
+    case: Case,
+    device: torch.device,
+    change: Callable[[nn.Module], nn.Module],
+    *,
+    fused: bool = True,
 ) -> Call:
     """Return a call that takes the engine's steps of an epoch with a changed network."""
     start, train = network(case, device), samples(case, device)
@@ -90,7 +110,7 @@ def last_channels(start: nn.Module) -> nn.Module:
     return start.to(memory_format=torch.channels_last)
 
 
-def in_graph(case: str, device: torch.device) -> Call:
+def in_graph(case: Case, device: torch.device) -> Call:
     """Return a call that replays a captured step for each batch of an epoch; CUDA alone."""
     start, train = network(case, device), samples(case, device)
     optimiser = torch.optim.SGD(start.parameters(), fused=True, **OPTIONS)
@@ -146,7 +166,7 @@ class Stacked:
             value.sub_(slope.add_(self.momentum[name], alpha=beta), alpha=OPTIONS["lr"])
 
 
-def stacked(case: str, device: torch.device, runs: int) -> Call:
+def stacked(case: Case, device: torch.device, runs: int) -> Call:
     """Return a call that takes the steps of an epoch of several runs under `torch.func`."""
     together = Stacked([network(case, device) for _ in range(runs)])
     train, order, augment = samples(case, device), torch.Generator().manual_seed(0), CropAndFlip()
@@ -161,7 +181,7 @@ def stacked(case: str, device: torch.device, runs: int) -> Call:
     return steps
 
 
-def in_processes(case: str, device: torch.device, processes: int, seconds: float) -> float:
+def in_processes(case: Case, device: torch.device, processes: int, seconds: float) -> float:
     """Return images a second of one run in each of several processes, all at the same time."""
     context = multiprocessing.get_context("spawn")
     ready, rates = context.Barrier(processes), context.Queue()
@@ -169,18 +189,18 @@ def in_processes(case: str, device: torch.device, processes: int, seconds: float
     helpers = [context.Process(target=_alone, args=arguments) for _ in range(processes)]
     for helper in helpers:
         helper.start()
-    found = [rates.get() for _ in helpers]
+    found = [rates.get(timeout=60) for _ in helpers]  # none comes from a helper that died
     for helper in helpers:
         helper.join()
     return sum(found)
 
 
-def _alone(case: str, device: torch.device, seconds: float, ready: Any, rates: Any) -> None:
+def _alone(case: Case, device: torch.device, seconds: float, ready: Any, rates: Any) -> None:
     torch.set_num_threads(1)
     call = epoch(case, device, unchanged)
     call()
     ready.wait()
-    rates.put(rate(call, BATCH * BATCHES, seconds, device))
+    rates.put(rate(call, BATCH * case.batches, seconds, device))
 
 
 LEVERS = ("plain", "unfused", "channels_last", "bf16", "graph", "compile", "stacked", "processes")
@@ -190,18 +210,18 @@ CUDA_ONLY = ("graph",)
 def measure_lever(lever: str, preset: str, device: torch.device) -> dict[str, Any]:
     """Measure a lever on both cases: images a second, and the TFLOP/s that they come to."""
     found: dict[str, Any] = {}
-    for case in CASES:
+    for case in cases(preset):
         start = network(case, device)
         work = flops(start, samples(case, device).images[:BATCH], training=True)
         for name, images_per_second in _rates(lever, case, SECONDS[preset], preset, device):
-            label = f"{case}{name}"
+            label = f"{case.name}{name}"
             found[f"{label} images/s"] = images_per_second
             found[f"{label} TFLOP/s"] = work * images_per_second / 1e12
     return found
 
 
-def _rates(lever: str, case: str, seconds: float, preset: str, device: torch.device) -> list:
-    images, many = BATCH * BATCHES, SIDE_BY_SIDE[preset]
+def _rates(lever: str, case: Case, seconds: float, preset: str, device: torch.device) -> list:
+    images, many = BATCH * case.batches, SIDE_BY_SIDE[preset]
     if lever == "processes":
         return [(f" x {n}", in_processes(case, device, n, seconds)) for n in many]
     if lever == "stacked":

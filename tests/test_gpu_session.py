@@ -25,6 +25,7 @@ from taskhead.experiments.run import make_run
 from taskhead.method.finetuning import take_steps
 
 CPU = torch.device("cpu")
+RESNET = levers.Case("resnet20 32 px", size=32, batches=1)
 THERE = {  # on a machine for GPUs, with what they need
     *("torch", "torchvision", "pandas", "seaborn", "scikit-learn", "timm", "pyyaml", "psutil"),
     "filelock",
@@ -165,23 +166,22 @@ def test_same_numbers_are_held_to_the_tolerance_and_to_each_other(
 
 @pytest.mark.parametrize("lever", ["plain", "unfused", "channels_last", "bf16", "stacked"])
 def test_lever_gives_images_a_second(lever: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(levers, "CASES", {"resnet20 32 px": 32})
+    monkeypatch.setattr(levers, "cases", lambda _: [RESNET])
     monkeypatch.setattr(levers, "BATCH", 4)
-    monkeypatch.setattr(levers, "BATCHES", 2)
     monkeypatch.setitem(levers.SECONDS, "smoke", 0.01)
     assert min(levers.measure_lever(lever, "smoke", CPU).values()) > 0
 
 
 def test_stacked_runs_take_the_steps_of_runs_that_are_alone():
-    alone = [levers.network("resnet20 32 px", CPU) for _ in range(2)]
-    together = levers.Stacked([levers.network("resnet20 32 px", CPU) for _ in range(2)])
+    alone = [levers.network(RESNET, CPU) for _ in range(2)]
+    together = levers.Stacked([levers.network(RESNET, CPU) for _ in range(2)])
     for index, network in enumerate(alone):
         network.load_state_dict(
             {name: each[index] for name, each in together.state.items()}
             | {name: each[index] for name, each in together.buffers.items()},
             strict=False,
         )
-    train = levers.samples("resnet20 32 px", CPU)
+    train = levers.samples(RESNET, CPU)
     batches = torch.arange(12).split(4)
     for network in alone:
         optimiser = torch.optim.SGD(network.parameters(), **levers.OPTIONS)
