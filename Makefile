@@ -11,7 +11,11 @@ PY = .venv/bin/python
 INSTALLED = .venv/installed
 LINUX_ONLY = cuda-|nvidia-|triton==
 
-.PHONY: book test test-browser lock clean
+# What the engine imports and a machine with PyTorch, timm, seaborn and scikit-learn may lack.
+GPU_PYTHON = 3.12
+GPU_WHEELS = annotated-types cloudpickle lazy-loader loky platformdirs pydantic pydantic_core typing-inspection
+
+.PHONY: book test test-browser lock gpu-wheels clean
 
 book: $(INSTALLED)
 	$(PY) -m snakemake --cores $(CORES) --config preset=$(PRESET) recorded=$(RECORDED)
@@ -41,6 +45,13 @@ lock: $(INSTALLED)
 	$(PY) -m pip install --upgrade --upgrade-strategy eager -e '.[imagenet,text,lora,notebooks,book,test,browser]'
 	$(PY) -m pip freeze --all --exclude-editable --exclude pip --exclude wheel \
 	    | grep -Ev '^($(LINUX_ONLY))' > requirements.lock
+
+# Wheels for Linux on x86_64, where nothing can be installed; `benchmarks` unpacks them.
+gpu-wheels: $(INSTALLED)
+	rm -rf gpu-wheels
+	$(PY) -m pip download --dest gpu-wheels --no-deps --only-binary :all: \
+	    --python-version $(GPU_PYTHON) --platform manylinux2014_x86_64 \
+	    $(foreach name,$(GPU_WHEELS),$$(grep '^$(name)==' requirements.lock))
 
 clean:
 	rm -rf _build .snakemake

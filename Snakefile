@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 from repository import repository_url
 
 PRESET = config.get("preset", "laptop")
-PRESETS = ["smoke", "laptop", "gpu"]
+PRESETS = ["smoke", "laptop", "gpu", "paper"]
 if PRESET not in PRESETS:
     raise WorkflowError(f"unknown preset {PRESET!r}; valid: {', '.join(PRESETS)}")
 

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 from torch.utils.flop_counter import FlopCounterMode
 
+from taskhead import __version__
 from taskhead.experiments.provenance import commit, device_name
+from taskhead.experiments.workers import repeatable
 
 Times = Mapping[str, list[float]]
 Shares = tuple[int, int]
@@ -95,20 +97,26 @@ def peak_flops(device: torch.device) -> float:
     images = images.contiguous(memory_format=torch.channels_last)
     kernel = torch.randn(channels, channels, 3, 3, device=device)
     calls = {"product": lambda: a @ b, "convolution": lambda: conv2d(images, kernel, padding=1)}
-    times = alternate(calls, 8)
+    with repeatable():  # fp32, not TF32
+        times = alternate(calls, 8)
     operations = {"product": size**3, "convolution": 9 * images.numel() * channels}
     return max(2 * operations[name] / min(times[name]) for name in calls)
 
 
 def machine(device: torch.device) -> dict[str, str]:
-    """Return what the figures depend on: hardware and versions."""
+    """Return what the figures depend on: hardware with its peak, and versions."""
+    peak = f"{peak_flops(device) / 1e9:.0f} GFLOP/s in fp32"
+    named = {"device": device_name(device), "cores": str(cpu_count()), "peak": peak}
+    return named | versions()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of system, libraries and code."""
     return {
-        "device": device_name(device),
-        "cores": str(cpu_count()),
-        "peak": f"{peak_flops(device) / 1e9:.0f} GFLOP/s in fp32",
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        **{name: version(name) for name in ("taskhead", "torch", "torchvision", "numpy", "scipy")},
+        "taskhead": __version__,
+        **{name: version(name) for name in ("torch", "torchvision", "numpy", "scipy")},
         "commit": commit("src", "benchmarks") or "unknown",
     }
 

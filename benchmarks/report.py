@@ -16,7 +16,7 @@ def summary(work: "Work") -> dict[str, Any]:
 
     No target is met by a work whose sides differ by more than `ALIKE`.
     """
-    met = _ratio(vars(work)) >= work.least and work.difference <= ALIKE
+    met = ratio(vars(work)) >= work.least and work.difference <= ALIKE
     return {"target": f"at least {work.least:g} times", "met": met, **vars(work)}
 
 
@@ -28,7 +28,7 @@ def table(works: Sequence[Mapping[str, Any]]) -> str:
             work["target"],
             _median(work["baseline"]),
             _median(work["ours"]),
-            f"{_ratio(work):.3g}",
+            f"{ratio(work):.3g}",
             "yes" if work["met"] else "**no**",
             _seconds(work["floor"]),
             f"{work['floor'] / statistics.median(work['ours']):.0%}",
@@ -64,7 +64,8 @@ def render(report: Mapping[str, Any]) -> str:
     return "\n\n".join([provenance(report), table(works), notes(works)]) + "\n"
 
 
-def _ratio(work: Mapping[str, Any]) -> float:
+def ratio(work: Mapping[str, Any]) -> float:
+    """Return how many times ours the baseline takes."""
     return statistics.median(work["baseline"]) / statistics.median(work["ours"])
 
 

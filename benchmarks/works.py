@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
+from torchvision import models
 
 from benchmarks.baseline import Recipe
 from benchmarks.measure import Shares, alternate, bend, flops, peak_flops, warm_up
@@ -75,17 +76,37 @@ def image_sweep(preset: str, device: torch.device) -> Work:
     options |= {"hp_lr": 0.03, "views": 0}  # as the baseline, which probes on clean features
     if preset != "smoke":
         grid = {"setting": "cifar10-to-cifar100", "preset": "laptop", "seeds": [0]}
-        options |= {"train_per_class": 50 if preset == "gpu" else 5, "val_per_class": 5}
+        options |= {"train_per_class": 20 if preset == "gpu" else 5, "val_per_class": 5}
         options |= {"test_per_class": 5, "tau": AUTHORS_TAUS, "ft_epochs": 20}
         return sweep(grid, options, device, (2, 6), REPETITIONS[preset], least=least)
-    with TemporaryDirectory() as folder:
-        options |= {"data": _made_images(Path(folder)), "weights": _made_weights(Path(folder))}
-        options |= {"train_per_class": 4, "tau": [0, 1], "ft_epochs": 3}
-        grid = {"setting": "imagefolder", "preset": "smoke", "seeds": [0]}
-        return sweep(grid, options, device, (1, 2), 1, least=least)
+    return _made_sweep(options, CifarResNet(20), device, least=least)
+
+
+def squeezenet_sweep(preset: str, device: torch.device) -> Work:
+    """Run an energy sweep of SqueezeNet at 96 pixels on one seed, as `image_sweep` does."""
+    options: dict[str, Any] = {"backbone": "squeezenet1_1", "hp_lr": 1e-3, "views": 0}
+    if preset != "smoke":
+        grid = {"setting": "imagenet-to-cifar10", "preset": "laptop", "seeds": [0]}
+        options |= {"tau": AUTHORS_TAUS, "ft_epochs": 20}
+        return sweep(grid, options, device, (2, 6), REPETITIONS[preset], least=1)
+    network = models.squeezenet1_1(weights=None)
+    return _made_sweep(options | {"image_size": 32}, network, device, least=1)
 
 
 WORKS = {"digits-sweep": digits_sweep, "image-sweep": image_sweep}
+ON_A_GPU = {"resnet20": image_sweep, "squeezenet": squeezenet_sweep}
+
+
+def _made_sweep(
+    options: dict[str, Any], network: nn.Module, device: torch.device, *, least: float
+) -> Work:
+    """Run a small sweep on images and weights made here."""
+    with TemporaryDirectory() as folder:
+        options |= {"data": _made_images(Path(folder))}
+        options |= {"weights": _made_weights(Path(folder), network)}
+        options |= {"train_per_class": 4, "tau": [0, 1], "ft_epochs": 3}
+        grid = {"setting": "imagefolder", "preset": "smoke", "seeds": [0]}
+        return sweep(grid, options, device, (1, 2), 1, least=least)
 
 
 def sweep(
@@ -201,13 +222,13 @@ def _made_images(folder: Path, classes: Sequence[int] = range(10)) -> str:
     return str(folder / "images")
 
 
-def _made_weights(folder: Path) -> str:
-    """Write weights of an untrained ResNet-20 whose features stay small; return their file."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = CifarResNet(20)
+def _made_weights(folder: Path, network: nn.Module) -> str:
+    """Write weights of an untrained network whose features stay small; return their file."""
+    generator = torch.Generator().manual_seed(0)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.constant_(module.weight, 0.5)
-    torch.save(network.state_dict(), folder / "resnet20.pt")
-    return str(folder / "resnet20.pt")
+        elif isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, generator=generator)
+    torch.save(network.state_dict(), folder / "weights.pt")
+    return str(folder / "weights.pt")

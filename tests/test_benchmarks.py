@@ -14,7 +14,7 @@ from benchmarks import sides, works
 from benchmarks.__main__ import main
 from benchmarks.measure import bend, extended, total
 from benchmarks.report import ALIKE, render, summary
-from benchmarks.works import WORKS, Work
+from benchmarks.works import ON_A_GPU, WORKS, Work
 from taskhead.experiments.inputs import load
 from taskhead.experiments.plan import make_plan
 from taskhead.method.finetuning import finetune
@@ -75,7 +75,7 @@ def test_baseline_normalises_as_the_backbone_does():
 def test_recorded_report_stands_in_the_readme(file: Path):
     recorded = json.loads(file.read_text())
     assert recorded["preset"] != "smoke"
-    assert len(recorded["works"]) == len(WORKS)
+    assert len(recorded["works"]) in (len(WORKS), len(ON_A_GPU))
     assert all(len(work["ours"]) >= 3 for work in recorded["works"])
     assert all(work["difference"] <= ALIKE for work in recorded["works"])
     assert "changed" not in recorded["machine"]["commit"]
@@ -83,7 +83,8 @@ def test_recorded_report_stands_in_the_readme(file: Path):
 
 
 def test_speed_page_explains_the_target_that_is_missed():
-    (missed,) = (work for work in json.loads(RECORDED[0].read_text())["works"] if not work["met"])
+    recorded = json.loads((REPOSITORY / "benchmarks" / "recorded" / "cpu.json").read_text())
+    (missed,) = (work for work in recorded["works"] if not work["met"])
     assert "resnet20" in missed["work"]
     assert statistics.median(missed["baseline"]) / missed["floor"] > missed["least"]
 
@@ -134,4 +135,4 @@ def test_cost_of_a_sweep_probes_every_run_from_scratch():
 def test_made_images_are_of_ten_classes(tmp_path: Path):
     folder = Path(works._made_images(tmp_path))
     assert len(list(folder.iterdir())) == 10
-    assert torch.load(works._made_weights(tmp_path), weights_only=True)
+    assert torch.load(works._made_weights(tmp_path, nn.Conv2d(1, 1, 1)), weights_only=True)

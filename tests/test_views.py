@@ -1,5 +1,6 @@
 """Views: features of the training images as finetuning sees them."""
 
+import pytest
 import torch
 from problems import changed
 from torch import Generator, Tensor, nn
@@ -73,3 +74,20 @@ def test_augmentation_is_given_batches_and_a_generator():
 
     views = extract_views(nn.Flatten(), IMAGES, Shift(), count=2)
     assert not torch.equal(views[0], views[1])
+
+
+@pytest.mark.parametrize("size", [32, 96])
+def test_every_device_draws_the_augmentation_of_the_same_blocks(size: int):
+    def drawn_on(device: str) -> list[int]:
+        sizes = []
+
+        def augment(images: Tensor, generator: Generator) -> Tensor:
+            sizes.append(len(images))
+            return images
+
+        backbone = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        images = torch.empty(1100, 1, size, size, device=device)
+        extract_views(backbone, images, augment, count=2)
+        return sizes
+
+    assert drawn_on("meta") == drawn_on("cpu")

@@ -53,6 +53,16 @@ def test_one_worker_is_this_process():
     assert list(spread(abs, [1, -2], 1)) == [1, 2]
 
 
+def precision(unit: int) -> tuple[bool, bool]:
+    return torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32
+
+
+def test_units_are_computed_in_fp32_and_repeatably_and_the_flags_are_restored():
+    before = precision(0)
+    assert set(spread(precision, [1, 2], 1)) == {(True, False)} != {before}
+    assert precision(0) == before
+
+
 def test_small_work_starts_no_helper(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(workers, "ProcessPoolExecutor", lambda *_, **__: pytest.fail("started"))
     assert list(spread(abs, UNITS, None)) == UNITS

@@ -3,10 +3,10 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
+from taskhead import __version__
 from taskhead.commands import list_settings, predict_images, prepare_model, print_claims, run_study
 from taskhead.experiments.settings import PRESETS, SETTING_NAMES
 from taskhead.experiments.studies import STUDY_NAMES
@@ -70,7 +70,7 @@ def _folder(text: str) -> Path:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="taskhead", description=__doc__)
-    parser.add_argument("--version", action="version", version=f"taskhead {version('taskhead')}")
+    parser.add_argument("--version", action="version", version=f"taskhead {__version__}")
     kinds = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_prepare(kinds)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from taskhead import __version__
 from taskhead.tasks.storage import write_whole
 
 Session = dict[str, Any]
@@ -22,7 +23,7 @@ def describe_session(preset: str, values: Session, device: torch.device) -> Sess
     return {
         "id": uuid.uuid4().hex[:12],
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "taskhead": version("taskhead"),
+        "taskhead": __version__,
         "commit": commit("src"),
         "preset": preset,
         "parameters": dict(values),

@@ -10,11 +10,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 FOLDER = Path(__file__).parents[1] / "data" / "settings"
 SETTING_NAMES = tuple(sorted(file.stem for file in FOLDER.glob("*.yaml")))
-PRESETS = ("smoke", "laptop", "gpu")
+PRESETS = ("smoke", "laptop", "gpu", "paper")
 _STOPS = {"tau", "energy"}
-_BUILDS_ON = {"gpu": "laptop"}  # a preset takes what it does not say itself from this one
+# A preset takes what it does not say itself from these, the last first.
+_BUILDS_ON = {"gpu": ("laptop",), "paper": ("laptop", "gpu")}
 
-Preset = Literal["smoke", "laptop", "gpu"]
+Preset = Literal["smoke", "laptop", "gpu", "paper"]
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -69,7 +70,7 @@ class Setting(Strict):
 
         Raises `ValueError` if the setting has no such preset.
         """
-        chain = [preset] if preset not in _BUILDS_ON else [_BUILDS_ON[preset], preset]
+        chain = [*_BUILDS_ON.get(preset, ()), preset]
         if not any(name in self.presets for name in chain):
             raise ValueError(
                 f"setting {self.name} has no preset {preset!r}; valid: {', '.join(self.presets)}"

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import pairwise
 from threading import Event, Thread
 from typing import Any
@@ -80,7 +80,7 @@ def _blocks(units: list, count: int) -> list[list]:
 
 
 def _alone(compute: Compute, unit: Any) -> Any:
-    with one_thread():
+    with one_thread(), repeatable():
         return compute(unit)
 
 
@@ -104,6 +104,14 @@ def one_thread() -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(threads)
+
+
+def repeatable() -> AbstractContextManager[None]:
+    """Compute in fp32 and with the same algorithms each time on a GPU, within this context.
+
+    By default its convolutions round their inputs to 10 bits (TF32) and may add in any order.
+    """
+    return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
 
 def _end_with(parent: int) -> None:

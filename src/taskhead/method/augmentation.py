@@ -24,19 +24,17 @@ class CropAndFlip:
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         """Return augmented images of the same shape (N, C, S, S) and type."""
-        n, channels, height, width = images.shape
+        (n, channels, height, width), device = images.shape, images.device
         margin = round(height * self.fraction)
-        down, right = (
-            torch.randint(0, 2 * margin + 1, (n, 1), generator=generator) for _ in range(2)
-        )
-        flip = torch.rand(n, 1, generator=generator) < 0.5
-        columns = torch.arange(width).expand(n, width)
+        draws = [torch.randint(0, 2 * margin + 1, (n, 1), generator=generator) for _ in range(2)]
+        draws += [torch.rand(n, 1, generator=generator) < 0.5]
+        down, right, flip = (each.to(device, non_blocking=True) for each in draws)
+        columns = torch.arange(width, device=device).expand(n, width)
         columns = torch.where(flip, columns.flip(1), columns) + right
-        rows = (torch.arange(height) + down).to(images.device)
-        columns = columns.to(images.device)
+        rows = torch.arange(height, device=device) + down
         padded = pad(images, (margin,) * 4)
-        index = torch.arange(n, device=images.device)[:, None, None, None]
-        channel = torch.arange(channels, device=images.device)[None, :, None, None]
+        index = torch.arange(n, device=device)[:, None, None, None]
+        channel = torch.arange(channels, device=device)[None, :, None, None]
         return padded[index, channel, rows[:, None, :, None], columns[:, None, None, :]]
 
 

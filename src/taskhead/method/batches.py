@@ -74,14 +74,29 @@ def as_labelled(data: Any) -> LabelledImages:
         ) from None
 
 
-def forward_batches(images: Tensor) -> tuple[Tensor, ...]:
-    """Cut images (N, C, H, W), or any other batch, for a forward pass without gradients.
+def blocks(images: Tensor) -> tuple[Tensor, ...]:
+    """Cut images (N, C, H, W), or any other batch, into blocks that are the same on every device.
 
-    On the CPU a batch has about 2^18 pixels, whose activations stay close to the caches; on other
-    devices 2^25. It is at most 1024 images.
+    A block has about 2^18 pixels, whose activations stay close to the caches of a CPU, and is at
+    most 1024 images.
     """
-    pixels = 2**18 if images.device.type == "cpu" else 2**25
-    return images.split(min(max(pixels // math.prod(images.shape[2:]), 1), 1024))
+    return images.split(_block_size(images))
+
+
+def forward_batches(images: Tensor) -> tuple[Tensor, ...]:
+    """Cut images for a forward pass without gradients.
+
+    On the CPU a batch is one of their `blocks`; on other devices it holds as many whole blocks as
+    fit into 2^25 pixels and 1024 images.
+    """
+    size = _block_size(images)
+    if images.device.type != "cpu":
+        size *= max(min(2**25 // math.prod(images.shape[2:]), 1024) // size, 1)
+    return images.split(size)
+
+
+def _block_size(images: Tensor) -> int:
+    return min(max(2**18 // math.prod(images.shape[2:]), 1), 1024)
 
 
 def shuffled_batches(

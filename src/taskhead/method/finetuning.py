@@ -3,16 +3,17 @@
 import copy
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import LRScheduler
 
 from taskhead.method.augmentation import Augment, as_augmentation
-from taskhead.method.batches import as_labelled, shuffled_batches
+from taskhead.method.batches import LabelledImages, as_labelled, shuffled_batches
 from taskhead.method.checks import (
     check_choice,
     check_module,
@@ -159,7 +160,6 @@ def finetune(
     check_choice("decay", decay, DECAYS)
     check_share("warmup", warmup)
     parse_trainable(trainable)
-    augmented = as_augmentation(augment)
     check_whole("epochs", epochs, least=1)
     check_optimiser(momentum, weight_decay, batch_size)
     check_seed(seed)
@@ -189,6 +189,7 @@ def finetune(
     n_steps = epochs * max(1, math.ceil((len(train) - merge) / batch_size))
     schedule = make_schedule(stepping, n_steps, decay=decay, warmup=warmup)
 
+    draw = {"augment": as_augmentation(augment), "generator": order}
     history: list[Epoch] = []
     best_rank, best_epoch, best_state = (-math.inf, -math.inf), 0, {}
     watch = after_epoch or (lambda epoch, network: None)
@@ -196,30 +197,18 @@ def finetune(
     with seeded(stream(seed, "dropout")):
         for epoch in range(1, epochs + 1):
             set_mode(network, bn_mode, dropout=dropout)
-            total = torch.zeros((), device=device)
             batches = shuffled_batches(len(train), batch_size, order, device, merge_single=merge)
-            for batch in batches:
-                images = train.images[batch]
-                if augmented:
-                    images = augmented(images, order)
-                logits, labels = network(images), train.labels[batch]
-                loss = cross_entropy(logits, labels, label_smoothing=label_smoothing)
-                stepping.zero_grad()
-                loss.backward()
-                stepping.step()
-                schedule.step()
-                total += loss.detach() * len(batch)
+            total = take_steps(network, train, batches, stepping, schedule, label_smoothing, **draw)
             train_loss = float(total) / len(train)
             val_accuracy, val_loss = evaluate(network, val)
             if not math.isfinite(train_loss) or not math.isfinite(val_loss):
                 raise FloatingPointError(
                     f"finetuning diverged in epoch {epoch} (training loss {train_loss}, validation "
                     f"loss {val_loss}) with rates {lr:g} (backbone) and {head_lr:g} (head); "
-                    f"lower them"
+                    "lower them"
                 )
             history.append(Epoch(epoch, train_loss, val_accuracy, val_loss))
-            rank = (val_accuracy, -val_loss)
-            if rank > best_rank:
+            if (rank := (val_accuracy, -val_loss)) > best_rank:
                 best_rank, best_epoch = rank, epoch
                 best_state = {name: each.clone() for name, each in network.state_dict().items()}
             watch(epoch, network.eval())
@@ -229,3 +218,30 @@ def finetune(
         for each in (network, best):
             each.backbone = release(each[0])
     return FinetuneResult(network.eval(), best, best_epoch, tuple(history), best_rank[0])
+
+
+def take_steps(
+    network: nn.Module,
+    train: LabelledImages,
+    batches: Iterable[Tensor],
+    optimiser: torch.optim.Optimizer,
+    schedule: LRScheduler,
+    label_smoothing: float,
+    augment: Augment | None,
+    generator: torch.Generator,
+) -> Tensor:
+    """Take a step on each batch of indices, and return the sum of the losses of all their images.
+
+    No step waits for the device: what the next one needs is never read from it.
+    """
+    total = torch.zeros((), device=train.labels.device)
+    for batch in batches:
+        images = train.images[batch]
+        logits = network(augment(images, generator) if augment else images)
+        loss = cross_entropy(logits, train.labels[batch], label_smoothing=label_smoothing)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        total += loss.detach() * len(batch)
+    return total

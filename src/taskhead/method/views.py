@@ -1,12 +1,13 @@
 """Views: the training images as finetuning sees them, augmented and in its mode, as features."""
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from taskhead.method.augmentation import Augment
-from taskhead.method.batches import forward_batches, shuffled_batches
+from taskhead.method.batches import blocks, forward_batches, shuffled_batches
 from taskhead.method.checks import as_features
 from taskhead.method.features import forward, has_batchnorm, set_mode
 from taskhead.method.seeds import seeded
@@ -39,17 +40,17 @@ def extract_views(
     network, generator = copy.deepcopy(backbone), torch.Generator().manual_seed(seed)
     set_mode(network, bn_mode, dropout=dropout)
 
-    def features(batch: Tensor) -> Tensor:
-        seen = augment(batch, generator) if augment else batch
-        return as_features(forward(network, seen))
+    def features(parts: Sequence[Tensor]) -> Tensor:
+        seen = [augment(part, generator) if augment else part for part in parts]
+        return as_features(forward(network, torch.cat(seen) if len(seen) > 1 else seen[0]))
 
     def view() -> Tensor:
-        if not by_batch:
-            return torch.cat([features(batch) for batch in forward_batches(images)])
+        if not by_batch:  # drawn block by block, the augmentation is the same on every device
+            return torch.cat([features(blocks(batch)) for batch in forward_batches(images)])
         order = shuffled_batches(
             len(images), batch_size, generator, images.device, merge_single=True
         )
-        shuffled = torch.cat([features(images[batch]) for batch in order])
+        shuffled = torch.cat([features([images[batch]]) for batch in order])
         return shuffled[torch.cat(order).argsort()]
 
     with seeded(seed):

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from taskhead import __version__
 from taskhead.method.batches import LabelledImages
 from taskhead.method.evaluation import accuracy, predict
 from taskhead.method.features import fingerprint
@@ -192,7 +193,8 @@ def _facts(advice: Advice, finals: dict[HeadPreparation, Final], task: Task) -> 
         "macro_test_accuracy": float(by_class(best, task).mean()),
         "versions": {
             "python": platform.python_version(),
-            **{name: version(name) for name in ("taskhead", "torch", "torchvision")},
+            "taskhead": __version__,
+            **{name: version(name) for name in ("torch", "torchvision")},
         },
     }
 
