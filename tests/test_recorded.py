@@ -112,6 +112,18 @@ def test_readme_shows_the_scorecard():
     assert shown.to_markdown() in (REPOSITORY / "README.md").read_text()
 
 
+@pytest.mark.parametrize("setting", SWEEPS)
+def test_pages_tell_the_verdicts_of_the_scorecard(setting: str):
+    whole = claims.judge_beside_recorded(table("energy_sweep", setting))
+    whole = whole[whole["reading"] == claims.WHOLE].assign(
+        claim=lambda rows: rows["measure"].map(scorecard.HEADS)
+    )
+    card = scorecard.scorecard(tables.recorded_folder()).set_index(["series", "claim"])["verdict"]
+    told = whole.set_index(["series", "claim"])["verdict"]
+    assert len(told)
+    assert told.to_dict() == card[told.index].to_dict()
+
+
 def test_page_on_solar_cells_says_what_its_tables_show():
     sweep = table("energy_sweep", "imagenet-to-solar-cells").assign(stop=stops)
     means = sweep.groupby("stop")[["aie", "cosine", "feature_gradient_norm", "norm"]].mean()

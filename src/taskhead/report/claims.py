@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from taskhead.experiments.results import read_study
+from taskhead.experiments.table import recorded_folder
 from taskhead.report import rules
 from taskhead.report.rules import Evidence
 from taskhead.report.series import NO_PROBING, by_series, curves, done, relative, stops
@@ -44,6 +46,20 @@ def judge(table: pd.DataFrame, *, accuracy: str = "test_accuracy") -> pd.DataFra
     return decide(judged, counts=judged["reading"] == WHOLE, within="measure")
 
 
+def judge_beside_recorded(table: pd.DataFrame) -> pd.DataFrame:
+    """Judge sweeps of settings that are recorded beside the recorded sweeps of all others.
+
+    p-values are adjusted over all settings, so a page on one of them says what the scorecard says.
+    Sweeps of settings without a recorded one are judged alone. Rows are those of `judge`.
+    """
+    recorded = read_study("energy_sweep", recorded_folder())
+    if not set(table["setting"]) <= set(recorded["setting"]):
+        return judge(table)
+    others = recorded[~recorded["setting"].isin(table["setting"])]
+    judged = judge(pd.concat([table, others], ignore_index=True))
+    return judged[judged["series"].isin(by_series(table))]
+
+
 def decide(evidence: pd.DataFrame, *, counts: pd.Series, within: str) -> pd.DataFrame:
     """Adjust the p-values of rows of evidence, and add the verdict of each row that `counts`.
 
@@ -64,8 +80,8 @@ def decide(evidence: pd.DataFrame, *, counts: pd.Series, within: str) -> pd.Data
 
 
 def verdicts(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the verdicts of `judge` on the whole grid, one row per series, with their effects."""
-    whole = judge(table).query(f"reading == '{WHOLE}'")
+    """Return the verdicts on the whole grid, one row per series, with their effects."""
+    whole = judge_beside_recorded(table).query(f"reading == '{WHOLE}'")
     whole = whole.assign(
         cell=[
             f"{row['verdict']} ({row['effect']:.2g} ± {row['half_width']:.2g})"

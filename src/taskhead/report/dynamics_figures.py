@@ -49,7 +49,7 @@ def prediction_error(steps: pd.DataFrame) -> Figure:
             (left, low), (10 * left, low + 2), color="black", lw=0.8, ls=":", label="slope 2"
         )
         share.axhline(-1, color="black", lw=0.8, ls=":", label="a tenth")
-        error.legend()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
 

@@ -143,12 +143,9 @@ def grid(
     if n == 1:
         columns, width, height = 1, 2 * width, 1.4 * height
     rows = -(-n // columns)
-    size = (columns * width, rows * height)
+    shape: dict[str, Any] = {"figsize": (columns * width, rows * height), "dpi": DPI}
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.8):
-        figure, axes = plt.subplots(
-            rows, columns, squeeze=False, figsize=size, layout="constrained"
-        )
-    figure.set_dpi(DPI)
+        figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained", **shape)
     for axis in axes.flat[n:]:
         axis.axis("off")
     plt.close(figure)  # the notebook shows the returned figure once

@@ -108,7 +108,7 @@ def _reason(run: pd.Series, setting: Setting) -> str:
 
 def trends(table: pd.DataFrame) -> str:
     """Say of every series of `energy_sweep` tables what the rules decide on each claim."""
-    judged = claims.judge(table).query(f"reading == '{claims.WHOLE}'")
+    judged = claims.judge_beside_recorded(table).query(f"reading == '{claims.WHOLE}'")
     lines = []
     for name, rows in judged.groupby("series", sort=False):
         said = [
