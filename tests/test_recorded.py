@@ -17,7 +17,7 @@ from taskhead.experiments.settings import SETTING_NAMES, load_setting
 from taskhead.report import bounds, claims, dynamics, front_page, scorecard
 from taskhead.report.choices import smallest_sufficient
 from taskhead.report.effects import powers
-from taskhead.report.series import NO_PROBING, stops
+from taskhead.report.series import NO_PROBING, by_series, stops
 
 SEARCHED = [
     "digits",
@@ -43,7 +43,7 @@ COMPLETE = [
     ("head_rate", "digits"),
     ("initial_head", "digits"),
     ("dynamics", "digits"),
-    ("initial_gradients", "digits"),
+    *(("initial_gradients", setting) for setting in SEARCHED),
     *(("length_search", setting) for setting in LENGTHS),
     *(("rate_search", setting) for setting in SEARCHED),
     *(("energy_sweep", setting) for setting in SWEEPS),
@@ -122,6 +122,27 @@ def test_pages_tell_the_verdicts_of_the_scorecard(setting: str):
     told = whole.set_index(["series", "claim"])["verdict"]
     assert len(told)
     assert told.to_dict() == card[told.index].to_dict()
+
+
+def test_page_on_learning_dynamics_says_which_quantity_orders_runs():
+    orders = {}
+    for setting in SEARCHED:
+        sweep, gradients = table("energy_sweep", setting), table("initial_gradients", setting)
+        for name, runs in by_series(bounds.with_quantities(sweep, gradients)).items():
+            orders[name] = bounds.rank_correlations(runs).mean()
+            norms = runs.groupby(stops(runs))["last_layer_norm"].mean()
+            orders[name]["growth"] = norms.max() / norms.min()
+    found = pd.DataFrame(orders).T
+    products = found[["norm_times_aie", bounds.GRADIENT]]
+    assert found["aie"][["digits", "cifar10-to-cifar100"]].min() > 0.95
+    assert products.loc["digits"].max() < 0.3
+    assert products.loc["cifar10-to-cifar100"].max() < -0.95
+    assert found["growth"]["cifar10-to-cifar100"] > 20
+    for alike in ("imagenet-to-cifar10", "imagenet-to-pacs (photo)"):
+        assert products.loc[alike].to_numpy() == pytest.approx(found["aie"][alike], abs=0.01)
+        assert found["growth"][alike] < 1.5
+    assert found["aie"]["imagenet-to-solar-cells"] < 0.5
+    assert found["growth"]["imagenet-to-solar-cells"] > 3
 
 
 def test_page_on_solar_cells_says_what_its_tables_show():

@@ -43,8 +43,8 @@ def bounds(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = {}
     for series, runs in by_series(table).items():
-        c, orders = constants(runs), _orders(runs)
-        probed = _orders(runs[stops(runs) != NO_PROBING])
+        c, orders = constants(runs), rank_correlations(runs)
+        probed = rank_correlations(runs[stops(runs) != NO_PROBING])
         for name, label in QUANTITIES.items():
             rows[series, label] = {
                 "constant": f"{c[name]:.3g}",
@@ -61,7 +61,7 @@ def said_of_the_order(table: pd.DataFrame) -> str:
     """Say of every series which quantity orders the runs best."""
     lines = []
     for series, runs in by_series(table).items():
-        orders = _orders(runs)
+        orders = rank_correlations(runs)
         best, second = orders.mean().nlargest(2).index
         mean, half = interval(orders[best] - orders[second])
         clear = "clearly" if mean > half else "though not clearly"
@@ -73,7 +73,7 @@ def said_of_the_order(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _orders(runs: pd.DataFrame) -> pd.DataFrame:
+def rank_correlations(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the rank correlation of each quantity (columns) with the distance, by seed."""
     by_seed = {seed: part.rank() for seed, part in runs.groupby("seed")[["euclidean", *QUANTITIES]]}
     orders = {seed: part.corrwith(part["euclidean"]) for seed, part in by_seed.items()}
