@@ -38,7 +38,7 @@ def main() -> None:
     if options.json and options.json.is_dir():
         parser.error(f"{options.json} is a folder; give a file")
     try:
-        report = measure(options.preset, torch.device(options.device))
+        report = measure(options.preset, torch.device(options.device), WORKS)
     except (OSError, ValueError, RuntimeError) as error:
         sys.exit(f"benchmarks: error: {error}")
     except KeyboardInterrupt:
@@ -49,9 +49,7 @@ def main() -> None:
     print(render(report))
 
 
-def measure(
-    preset: str, device: torch.device, chosen: Mapping[str, Callable] = WORKS
-) -> dict[str, Any]:
+def measure(preset: str, device: torch.device, chosen: Mapping[str, Callable]) -> dict[str, Any]:
     """Return the report of the chosen works."""
     start, works = time.perf_counter(), []
     for name, work in chosen.items():
