@@ -36,6 +36,7 @@ COMPLETE = [
     ("clean_probing", "imagenet-to-cifar10"),
     ("views", "imagenet-to-cifar10"),
     ("crossed", "digits"),
+    ("crossed", "imagenet-to-cifar10"),
     ("recipe_map", "digits"),
     ("one_step", "digits"),
     ("label_smoothing", "digits"),
