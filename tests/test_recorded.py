@@ -170,6 +170,11 @@ def test_page_on_what_acts_says_what_its_tables_show():
     peaks = dots.idxmax(axis=1)
     assert peaks[[0.3, 1.0]].tolist() == [NO_PROBING] * 2
     assert peaks[10.0] not in (NO_PROBING, "energy 0.05")
+    other = table("crossed", "imagenet-to-cifar10").query("outcome == 'done'")
+    norms = (other["norm"] / other["z0_norm"]).groupby([other["init_scale"], other["ft_lr"]]).mean()
+    assert norms[10.0, 1e-3] < 0.05 < norms[10.0, 3e-4] < 0.2
+    assert norms[1.0].min() > 1
+    assert powers(other)["variance explained"]["all three"] < 0.4
     views = table("views", "imagenet-to-cifar10").query("tau == tau.max()")
     ends = views.groupby("views")["aie"].mean()
     assert ends[1] - ends[10] > 5 * (ends[10] - ends[20])
