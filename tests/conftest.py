@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import hypothesis
 import numpy as np
@@ -62,7 +63,12 @@ class Checkout:
     data: Path
 
     def start(
-        self, *options: str, preset: str = "smoke", url: str = "", recorded: str = "yes"
+        self,
+        *options: str,
+        preset: str = "smoke",
+        url: str = "",
+        recorded: str = "yes",
+        output: int | IO[str] = subprocess.PIPE,
     ) -> subprocess.Popen:
         config = ["--config", f"preset={preset}", f"repository_url={url}", f"recorded={recorded}"]
         environment = {k: v for k, v in os.environ.items() if k != "TASKHEAD_REPOSITORY_URL"}
@@ -70,7 +76,7 @@ class Checkout:
             [sys.executable, "-m", "snakemake", "--cores", "2", *options, *config],
             cwd=self.path,
             env=environment | {"TASKHEAD_DATA": str(self.data)},
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
@@ -113,13 +119,18 @@ def new_checkout(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Check
 @pytest.fixture(scope="session")
 def build(new_checkout: Callable[[], Checkout]) -> Build:
     checkout = new_checkout()
-    first = checkout.start()
-    while len(checkout.rows()) < 2 and first.poll() is None:
-        time.sleep(0.02)
-    os.killpg(first.pid, signal.SIGKILL)
-    output, _ = first.communicate()
+    log = checkout.path.with_suffix(
+        ".log"
+    )  # a pipe that nobody reads would fill up and stop the build
+    with log.open("w") as output:
+        first = checkout.start(output=output)
+        while len(checkout.rows()) < 2 and first.poll() is None:
+            time.sleep(0.02)
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
     rows = checkout.rows()
-    assert not (checkout.path / "_build/results/smoke/energy_sweep/digits.csv").exists(), output
+    swept = checkout.path / "_build/results/smoke/energy_sweep/digits.csv"
+    assert not swept.exists(), log.read_text()
     checkout.run()
     return Build(checkout, rows)
 
