@@ -118,6 +118,7 @@ def test_unknown_number_breaks_the_strict_build(
     (stage / "book").mkdir(parents=True)
     shutil.copy(build.checkout.path / "_build" / "stage" / "_config.yml", stage)
     shutil.copy(REPOSITORY / "book" / "references.bib", stage / "book")
+    shutil.copytree(REPOSITORY / "book" / "_static", stage / "book" / "_static")
     (stage / "_toc.yml").write_text("format: jb-book\nroot: page\n")
     (stage / "page.md").write_text(f"# Page\n\nIt is {{{{ {name} }}}}.\n")
     command = [Path(sys.executable).with_name("jupyter-book"), "build", stage]
