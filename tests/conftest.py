@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 from torchvision import models
 
 from taskhead.experiments import results
@@ -133,6 +134,15 @@ def build(new_checkout: Callable[[], Checkout]) -> Build:
     assert not swept.exists(), log.read_text()
     checkout.run()
     return Build(checkout, rows)
+
+
+@pytest.fixture(scope="module")
+def backbone() -> nn.Module:
+    """Return a small network with BatchNorm for images (N, 3, H, W), with six features."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU())
+        return network.append(nn.AdaptiveAvgPool2d(1)).append(nn.Flatten())
 
 
 @pytest.fixture(scope="session", autouse=True)

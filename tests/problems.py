@@ -1,6 +1,6 @@
 """Small problems and shorthands for the tests, drawn from a seed."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +69,22 @@ def load_image_folder(
     """Return the images of a tree `CLASS/*`, and the names of its classes."""
     files = draw_files(read_layout(folder).splits["train"], per_class, 0)
     return read_images(files, image_size=image_size), list(files)
+
+
+def three_classes(n: int, seed: int) -> LabelledImages:
+    """Return images (N, 3, 8, 8) of noise whose brightness is their class."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % 3
+    noise = torch.rand(n, 3, 8, 8, generator=generator)
+    return LabelledImages(noise * (labels + 1)[:, None, None, None], labels)
+
+
+class Then(nn.Module):
+    """What a function makes of features."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.function(features)
