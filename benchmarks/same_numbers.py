@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from taskhead.experiments.results import compute_study, load_recorded
-from taskhead.report.claims import TOLERANCE
+from taskhead.report.claims import worst_difference
 
 SLICES = {
     "digits": {"tau": 0, "energy": [0.05, 0.49]},
@@ -55,13 +55,3 @@ def recorded_like(setting: str, rows: pd.DataFrame) -> pd.DataFrame:
         return rows[:0]
     keys = ["seed", "tau", "energy"]
     return rows[keys].merge(found[0], on=keys)
-
-
-def worst_difference(rows: pd.DataFrame, others: pd.DataFrame) -> float:
-    """Return the largest difference of two tables, as a share of the tolerance."""
-    shares = []
-    for name, allowed in TOLERANCE.items():
-        error = (rows[name].to_numpy(float) - others[name].to_numpy(float)) / allowed
-        scale = 1.0 if name == "test_accuracy" else others[name].to_numpy(float)
-        shares.append(abs(error / scale).max())
-    return float(max(shares))

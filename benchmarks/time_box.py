@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import ROOT
+from taskhead.tasks.storage import write_whole
 
 HEADER = ("job", "state", "seconds", "result")
 
@@ -117,6 +118,5 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 def keep(outcomes: Sequence[Outcome], folder: Path) -> None:
     """Write the outcomes so far as `session.json`, whole or not at all."""
-    new = folder / "session.json.new"
-    new.write_text(json.dumps(list(map(asdict, outcomes)), indent=1) + "\n", encoding="utf-8")
-    new.replace(folder / "session.json")
+    text = json.dumps(list(map(asdict, outcomes)), indent=1) + "\n"
+    write_whole(folder / "session.json", text.encode())

@@ -79,6 +79,16 @@ def decide(evidence: pd.DataFrame, *, counts: pd.Series, within: str) -> pd.Data
     return decided
 
 
+def worst_difference(rows: pd.DataFrame, others: pd.DataFrame) -> float:
+    """Return the largest difference of two tables of the same runs, as a share of `TOLERANCE`."""
+    shares = []
+    for name, allowed in TOLERANCE.items():
+        error = (rows[name].to_numpy(float) - others[name].to_numpy(float)) / allowed
+        scale = 1.0 if name == "test_accuracy" else others[name].to_numpy(float)
+        shares.append(np.abs(error / scale))
+    return float(np.max(shares))
+
+
 def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     """Return the verdicts on the whole grid, one row per series, with their effects."""
     whole = judge_beside_recorded(table).query(f"reading == '{WHOLE}'")
