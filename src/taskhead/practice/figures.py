@@ -61,7 +61,7 @@ def confusion_matrix(outcome: Outcome, final: Final) -> Figure:
     matrix = np.zeros((len(classes), len(classes)), dtype=int)
     np.add.at(matrix, (outcome.task.test.labels.cpu().numpy(), told.numpy()), 1)
     side = 2 + 0.35 * len(classes)
-    figure, (axis,) = grid(1, width=side / 2, height=side / 1.4)
+    figure, (axis,) = grid(1, width=side, height=side)
     table = pd.DataFrame(matrix, index=classes, columns=classes)
     sns.heatmap(table, annot=True, fmt="d", cmap="Blues", cbar=False, ax=axis)
     axis.set(xlabel="told", ylabel="true")

@@ -36,9 +36,8 @@ def panels(
 ) -> Figure:
     """Draw a panel for each column in `labels`, with a curve for each of the named `lines`.
 
-    The horizontal axis is the column `x`; energy itself is
-    drawn against the epochs of probing. Several lines have a legend with this `title`, in the panel
-    that is left over, else above all.
+    The horizontal axis is the column `x`; energy itself is drawn against the epochs of probing.
+    Several lines have a legend with this `title`, in the panel that is left over, else above all.
     """
     figure, axes = grid(len(labels))
     colors = sns.color_palette(palette, len(lines))
@@ -134,14 +133,14 @@ def label_at_the_end(axis: Axes) -> None:
 
 
 def grid(
-    n: int, columns: int = 2, *, width: float = WIDTH, height: float = HEIGHT
+    n: int, columns: int = 2, *, width: float | None = None, height: float | None = None
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure and its axes, each of this size in inches; those after the first n are empty.
 
-    A single panel is as wide as two, and higher.
+    By default a single panel is as wide as two, and higher.
     """
-    if n == 1:
-        columns, width, height = 1, 2 * width, 1.4 * height
+    columns = min(n, columns)
+    width, height = width or WIDTH * (1 + (n == 1)), height or HEIGHT * (1.4 if n == 1 else 1)
     rows = -(-n // columns)
     shape: dict[str, Any] = {"figsize": (columns * width, rows * height), "dpi": DPI}
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.8):

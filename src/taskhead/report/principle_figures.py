@@ -21,7 +21,7 @@ def effects(card: pd.DataFrame) -> Figure:
     A full marker is supported, a cross contradicted, an empty one not decided. Without a series the
     figure stays empty.
     """
-    figure, (axis,) = grid(1, height=(1 + 0.3 * len(card)) / 1.4)
+    figure, (axis,) = grid(1, height=1 + 0.3 * len(card))
     for place, row in enumerate(card[::-1].to_dict("records")):
         marker, color = _MARKERS[row["verdict"]]
         style = {"color": "black", "mfc": color, "mec": "black", "ms": 8, "capsize": 3}
@@ -39,7 +39,7 @@ def regrets(points: pd.DataFrame) -> Figure:
     The way of the smallest mean regret stands on top. What was tried in one series has no interval.
     """
     points = points.loc[points.mean(axis=1).sort_values().index[::-1]]
-    figure, (axis,) = grid(1, height=(1.5 + 0.4 * len(points)) / 1.4)
+    figure, (axis,) = grid(1, height=1.5 + 0.4 * len(points))
     for number, (series, values) in enumerate(points.items()):
         style = {"marker": "osD^vP"[number % 6], "color": f"C{number}", "alpha": 0.8}
         shift = 0.1 * ((points.shape[1] - 1) / 2 - number)  # so that none hides another
