@@ -108,6 +108,31 @@ def test_changed_or_missing_models_are_refused(prepared: Path, tmp_path: Path, c
     (copy / model_files.PROGRAM).write_bytes(b"other")
     with pytest.raises(ValueError, match=r"model\.pt2 is not the file that was written"):
         load_model(copy)
+    whole = (copy / model_files.FACTS).read_text()
+    for damaged in ("{}", "[]", whole[: len(whole) // 2]):
+        (copy / model_files.FACTS).write_text(damaged)
+        with pytest.raises(ValueError, match=r"model\.json is not the file that was written"):
+            load_model(copy)
+
+
+@pytest.mark.parametrize(
+    "option", [("--image-size", "0"), ("--minutes", "-1"), ("--minutes", "nan")]
+)
+def test_options_out_of_range_are_named_as_given_before_images_are_read(
+    option: tuple[str, str], pictures: Path, tmp_path: Path, capsys
+):
+    assert main(["prepare", str(pictures), *SHORT, *option, "--out", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert option[1] in said.err
+    assert option[0].lstrip("-").replace("-", "_") in said.err
+
+
+def test_images_held_out_by_the_search_are_told(pictures: Path, tmp_path: Path, capsys, mini_data):
+    with pytest.MonkeyPatch.context() as patch:
+        shorten(patch)
+        main(["prepare", str(pictures), *SHORT, "--out", str(tmp_path / "out")])
+    assert "holds out a fifth" in capsys.readouterr().out
 
 
 def test_images_that_cannot_be_read_are_named_before_anything_is_computed(

@@ -17,6 +17,7 @@ from taskhead.experiments.settings import SETTING_NAMES, load_setting
 from taskhead.report import bounds, claims, dynamics, front_page, scorecard
 from taskhead.report.choices import smallest_sufficient
 from taskhead.report.effects import powers
+from taskhead.report.rules import SUPPORTED, UNDECIDED
 from taskhead.report.series import NO_PROBING, by_series, stops
 
 SEARCHED = [
@@ -111,6 +112,14 @@ def test_readme_shows_the_scorecard():
     trends = card[card["claim"].isin(scorecard.HEADS.values())]
     shown = scorecard.in_short(trends).rename(columns=front_page.title)
     assert shown.to_markdown() in (REPOSITORY / "README.md").read_text()
+    assert set(trends[trends["claim"] == "mild probing is best"]["verdict"]) == {UNDECIDED}
+    moved = trends[trends["claim"] == "features move further"]["verdict"]
+    assert (moved == SUPPORTED).mean() >= 0.5
+    sweeps = results.read_study("energy_sweep", tables.recorded_folder())
+    ratios = pd.Series(front_page.times_as_far(sweeps))
+    small = ~ratios.index.str.startswith("imagenet")
+    assert ratios[small].min() > 10
+    assert ratios[~small].max() < 2
 
 
 @pytest.mark.parametrize("setting", SWEEPS)

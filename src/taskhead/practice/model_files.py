@@ -58,9 +58,15 @@ def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         raise ValueError(
             f"{folder} holds no {FACTS}; give the folder that `taskhead prepare` wrote"
         )
-    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        expected = facts["sha256"][PROGRAM]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(
+            f"{folder / FACTS} is not the file that was written; prepare the model again"
+        ) from None
     file = folder / PROGRAM
-    if not file.is_file() or file_sha256(file) != facts["sha256"][PROGRAM]:
+    if not file.is_file() or file_sha256(file) != expected:
         raise ValueError(f"{file} is not the file that was written; prepare the model again")
     return torch.export.load(file).module(), facts
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from taskhead import __version__
 from taskhead.method.batches import LabelledImages
+from taskhead.method.checks import check_positive, check_whole
 from taskhead.method.evaluation import accuracy, predict
 from taskhead.method.features import fingerprint
 from taskhead.method.finetuning import finetune
@@ -104,10 +105,14 @@ def prepare(
     Raises
     ------
     ValueError
-        If the images, the backbone or the budget do not fit; nothing has been computed then.
+        If the images, the backbone or an option do not fit; nothing has been computed then.
+    BudgetTooShort
+        If the budget has no room for the search, which three short finetunings tell.
     """
+    check_positive("minutes", minutes)
     device = torch.device(device)
-    size = image_size or SIDES.get(device.type, SIDE)
+    size = SIDES.get(device.type, SIDE) if image_size is None else image_size
+    check_whole("image_size", size, least=1)
     found = find_images(folder, labels=labels, domain=domain, skip_unreadable=skip_unreadable)
     for line in describe(found):
         say(line)
@@ -116,6 +121,11 @@ def prepare(
     task = load_task(found.splits, found.ood, image_size=size, interpolation=resized).to(device)
     own_val = "val" in found.called
     train = task.train if own_val else joined(task.train, task.val)
+    if not own_val:
+        say(
+            f"each split of the search holds out a fifth of the {len(train)} images for training "
+            "and validation, drawn anew; the final models learn from all of them"
+        )
     facts = {
         "backbone": backbone,
         "weights": weights_label(weights),
