@@ -28,7 +28,7 @@ SEARCHED = [
     "imagenet-to-solar-cells",
 ]
 SWEEPS = SEARCHED
-LENGTHS = ["digits", "imagenet-to-cifar10", "imagenet-to-solar-cells"]
+LENGTHS = ["digits", "cifar10-to-cifar100", "imagenet-to-cifar10", "imagenet-to-solar-cells"]
 COMPLETE = [
     ("toy_linear", "toy"),
     ("lazy_limit", "toy"),
