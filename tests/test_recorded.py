@@ -1,5 +1,6 @@
 """Recorded results: complete, at the rates their searches chose, and reproducible."""
 
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -66,6 +67,22 @@ def test_recorded_table_is_complete_and_its_provenance_says_so(study: str, setti
     assert sum(session["rows"] for session in sessions) >= len(rows)
     assert all("changed" not in session["commit"] for session in sessions)
     assert all(str(Path.home()).encode() not in file.read_bytes() for file in path.parent.iterdir())
+
+
+def test_every_recorded_commit_is_in_the_history():
+    commits = {
+        session["commit"]
+        for file in tables.recorded_folder().glob("*/*.csv")
+        for session in load_provenance(file)
+        if "commit" in session
+    }
+    known = ["git", "-C", str(REPOSITORY), "cat-file", "-e"]
+    lost = {
+        each for each in commits if subprocess.run([*known, each], capture_output=True).returncode
+    }
+    if lost == commits:
+        pytest.skip("needs a clone with the history")
+    assert lost == set()
 
 
 @pytest.mark.parametrize("setting", SEARCHED)
