@@ -26,8 +26,14 @@ PAGES = sorted(
     str(page.relative_to(HTML)) for room in ("book", "notebooks") for page in HTML.glob(f"{room}/*")
 )
 LOOKS = [(width, theme) for width in (390, 1440) for theme in ("light", "dark")]
-SEARCHES = {"average initial energy": "quickstart", "label smoothing": "label-smoothing"}
-LATER = ["own images", "prepare a head", "colab", "glossary"]  # their pages are still to come
+SEARCHES = {
+    "average initial energy": "introduction",
+    "label smoothing": "label-smoothing",
+    "own images": "your-own-data",
+    "prepare a head": "library",
+    "glossary": "glossary",
+}
+LATER = ["colab"]  # its page is still to come
 
 
 @dataclass
