@@ -92,7 +92,7 @@ def _by_setting(card: pd.DataFrame) -> pd.DataFrame:
             cell = f'{symbol} <span class="verdict">{verdict}</span>'
             shown.loc[claim, series] = f"[{cell}](../notebooks/{page}.ipynb)"
     ratios = front_page.times_as_far(read_study("energy_sweep", recorded_folder()))
-    times = [f"{ratios[series]:.2g} ×" for series in map(str, shown)]
+    times = [f"{ratios[series]:.2g} &times;" for series in map(str, shown)]
     shown.loc["how far, against the longest probing"] = times
     return shown.rename(columns=front_page.title)
 
