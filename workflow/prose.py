@@ -8,7 +8,7 @@ import pandas as pd
 from benchmarks import report
 from taskhead.experiments.results import load_all_recorded, load_or_compute, read_study
 from taskhead.experiments.table import recorded_folder
-from taskhead.report import figures, front_page, replay, scorecard, words
+from taskhead.report import figures, front_page, replay, rules, scorecard, words
 from taskhead.report.choices import chosen_stop, smallest_sufficient
 from taskhead.report.series import done, stops
 
@@ -17,6 +17,13 @@ PAGES = {  # by the beginning of a series' name, where its figures stand
     "cifar10": "cifar-probing",
     "imagenet": "imagenet-probing",
     "minilm": "sentences",
+}
+SHOWN_BEFORE = {  # measures whose trend the rules and tables of 2026-11-26 took for shown
+    "digits": ["euclidean", "cosine", "dot"],
+    "cifar10-to-cifar100": ["euclidean", "cosine", "dot", "norm"],
+    "imagenet-to-cifar10": ["cosine", "dot", "norm"],
+    "imagenet-to-pacs (photo)": ["euclidean", "cosine"],
+    "imagenet-to-pacs (sketch)": ["dot"],
 }
 BENCHMARK = Path("benchmarks/recorded/cpu.json")
 
@@ -70,6 +77,7 @@ def _scorecard() -> dict[str, str]:
     return {
         "answer": front_page.answer(card),
         "scorecard": _by_setting(card[trends]).to_markdown(),
+        "before_and_now": _before_and_now(card).to_markdown(),
         "regrets": replay.regrets(replay.accuracies(recorded_folder())).to_markdown(floatfmt=".2g"),
         **{
             f"{name}_pooled": scorecard.in_full(scorecard.pooled(part)).to_markdown()
@@ -95,6 +103,23 @@ def _by_setting(card: pd.DataFrame) -> pd.DataFrame:
     times = [f"{ratios[series]:.2g} &times;" for series in map(str, shown)]
     shown.loc["how far, against the longest probing"] = times
     return shown.rename(columns=front_page.title)
+
+
+def _before_and_now(card: pd.DataFrame) -> pd.DataFrame:
+    """Return, for each series that was recorded before, the claims that were shown and are now."""
+    rows = {}
+    for series, shown in SHOWN_BEFORE.items():
+        now = card[(card["series"] == series) & card["claim"].isin(scorecard.HEADS.values())]
+        verdicts = {
+            verdict: "; ".join(now.loc[now["verdict"] == verdict, "claim"]) or "none"
+            for verdict in (rules.SUPPORTED, rules.CONTRADICTED)
+        }
+        before = "; ".join(scorecard.HEADS[measure] for measure in shown)
+        rows[front_page.title(series)] = {
+            "shown before": before,
+            **{f"{verdict} now": claims for verdict, claims in verdicts.items()},
+        }
+    return pd.DataFrame(rows).T
 
 
 def _every_setting() -> pd.DataFrame:
