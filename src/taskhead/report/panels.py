@@ -101,7 +101,7 @@ def means_over_seeds(table: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
 
 
 def mark_ends(axis: Axes, table: pd.DataFrame, y: str) -> None:
-    """Mark no probing and the longest probing of every series, and say so in a legend."""
+    """Mark no probing and the longest probing of every series, and say so above the axes."""
     marks = {}
     for rows in by_series(table).values():
         for stop in ends(rows):
@@ -111,7 +111,8 @@ def mark_ends(axis: Axes, table: pd.DataFrame, y: str) -> None:
                 style = {"ms": 8, "color": "black", "mfc": "none", "ls": ""}
                 at = end["aie"].mean(), end[y].mean()
                 marks[stop] = axis.plot(*at, marker, label=stop, **style)[0]
-    axis.legend(handles=list(marks.values()))
+    above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "ncols": 2, "frameon": False}
+    axis.legend(handles=list(marks.values()), fontsize="small", handletextpad=0, **above)
 
 
 def label_at_the_end(axis: Axes) -> None:
