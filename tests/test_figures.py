@@ -180,10 +180,16 @@ def test_sample_images_show_every_class():
     assert {axis.get_title() for axis in figure.axes} == set("56789")
 
 
-def test_clean_axis_shows_before_and_both_energies_of_the_control():
-    control = sweep()
-    figure = figures.on_clean_images(sweep().drop(columns="aie_clean"), control)
-    distance, accuracy, energies = drawn(figure)
+def test_clean_axis_shows_before_beside_now_and_both_energies_of_the_control():
+    before, control = sweep().drop(columns="aie_clean"), sweep()
+    now = sweep().assign(aie=before["aie"] / 2, euclidean=3 * before["euclidean"])
+    *sides, energies = drawn(figures.on_clean_images(before, now, control))
     means = control.groupby("tau")[["aie_clean", "aie"]].mean().sort_values("aie_clean")
     np.testing.assert_allclose(energies.lines[0].get_xydata(), means)
-    assert "as they are" in distance.get_xlabel() == accuracy.get_xlabel()
+    for axis, table in zip(sides, (before, now, before, now), strict=True):
+        assert ("as they are" in axis.get_xlabel()) == (table is before)
+        energy = table.groupby("tau")["aie"].mean().sort_values()
+        np.testing.assert_allclose(axis.lines[0].get_xdata(), energy)
+    for old, new in (sides[:2], sides[2:]):
+        assert (old.get_xlim(), old.get_ylim()) == (new.get_xlim(), new.get_ylim())
+        assert new.get_ylim()[1] > new.lines[0].get_ydata().max()

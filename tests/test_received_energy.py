@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from taskhead.method.batches import LabelledImages
+from taskhead.method.energy import average_initial_energy
 from taskhead.method.finetuning import finetune
 from taskhead.method.head_preparation import HeadPreparation
 from taskhead.method.heads import make_head
@@ -29,11 +30,15 @@ def test_energy_is_that_of_the_first_step_of_finetuning(dropout: bool, sided: La
             logits = super().forward(features)
             if logits.requires_grad:
                 logits.register_hook(gradients.append)
+                seen.append(logits.detach())
             return logits
 
     gradients: list[torch.Tensor] = []
+    seen: list[torch.Tensor] = []
+    orders: list[torch.Tensor] = []
 
     def noisy(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        orders.append(torch.cdist(images.flatten(1), sided.images.flatten(1)).argmin(dim=1))
         return images + 2 * torch.randn(images.shape, generator=generator)
 
     backbone = nn.Sequential(nn.Flatten(), *make_head(192, 6), nn.Dropout(0.9))
@@ -41,10 +46,16 @@ def test_energy_is_that_of_the_first_step_of_finetuning(dropout: bool, sided: La
     (mild,) = prepare_heads(backbone, sided, [HeadPreparation(400)], lr=1.0, **options)
     head = Spy(6, 2)
     head.load_state_dict(mild.head[0].state_dict())
+    orders.clear()
     for seed in range(20):
         finetune(backbone, head, sided, sided, epochs=1, lr=1e-3, momentum=0, seed=seed, **options)
     energies = 40 * torch.stack(gradients).norm(dim=2).mean(dim=1)
-    assert len(energies) == 20
+    of_its_views = [
+        average_initial_energy(logits, sided.labels[order])
+        for logits, order in zip(seen, orders, strict=True)
+    ]
+    assert len(of_its_views) == 20
+    assert energies.tolist() == pytest.approx(of_its_views, rel=1e-5)
     error = float(energies.std()) / math.sqrt(20) + float(energies.std()) / math.sqrt(10)
     assert mild.aie == pytest.approx(float(energies.mean()), abs=3 * error)
     assert abs(mild.aie_clean - float(energies.mean())) > 3 * error

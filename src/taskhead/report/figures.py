@@ -20,6 +20,7 @@ MEASURES = {
     "norm": r"norm $\|z_T\|$",
 }
 CLEAN = "AIE on the images as they are"
+RECEIVED = "energy received (AIE)"
 ENERGY = {"aie": "energy left (AIE)"}
 PROBED = {"probe_val_accuracy": "accuracy of the probed head"}
 TESTED = {"test_accuracy": "test accuracy"}
@@ -127,22 +128,29 @@ def energy_against_views(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def on_clean_images(before: pd.DataFrame, control: pd.DataFrame) -> Figure:
+def on_clean_images(before: pd.DataFrame, now: pd.DataFrame, control: pd.DataFrame) -> Figure:
     """Draw what AIE on the images as they are hides, which is no axis elsewhere.
 
-    `before` is a table whose heads were probed on these images, and whose `aie` is theirs;
-    `control` is one of `clean_probing`, which has both energies.
+    `before` is a table whose heads were probed on these images, and whose `aie` is theirs; `now`,
+    a sweep in the same setting, stands beside it. Its bands are over seeds alone, as those of
+    `before`. `control` is a table of `clean_probing`, which has both energies.
     """
-    figure, axes = grid(3)
-    relative = before.assign(aie_clean=before["aie"])
-    relative["euclidean"] = before["euclidean"] / before["z0_norm"]
-    label = r"distance $\|z_T - z_0\| / \|z_0\|$"
-    for axis, (name, ylabel) in zip(axes, {"euclidean": label, **TESTED}.items(), strict=False):
-        curve(axis, relative, "aie_clean", name, color="C0")
-        axis.set(xlabel=CLEAN, ylabel=ylabel)
-    curve(axes[2], control, "aie_clean", "aie", color="C1")
-    axes[2].axline((0, 0), slope=1, color="black", lw=0.8, ls=":")
-    axes[2].set(xlabel=CLEAN, ylabel="AIE that finetuning receives")
+    figure, axes = grid(5)
+    columns = {"before": (before.assign(aie_clean=before["aie"]), "aie_clean", CLEAN)}
+    columns["now"] = (now.drop(columns="test_images", errors="ignore"), "aie", RECEIVED)
+    labels = {"distance": r"distance $\|z_T - z_0\| / \|z_0\|$", **TESTED}
+    for column, (title, (table, x, xlabel)) in enumerate(columns.items()):
+        table = table.assign(distance=table["euclidean"] / table["z0_norm"])
+        for axis, (name, ylabel) in zip(axes[column:4:2], labels.items(), strict=True):
+            curve(axis, table, x, name, color=f"C{column}")
+            axis.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    for old, new in (axes[:2], axes[2:4]):
+        new.sharex(old)
+        new.sharey(old)
+        old.autoscale()
+    curve(axes[4], control, "aie_clean", "aie", color="C0")
+    axes[4].axline((0, 0), slope=1, color="black", lw=0.8, ls=":")
+    axes[4].set(title="both energies", xlabel=CLEAN, ylabel=RECEIVED)
     return figure
 
 
