@@ -1,4 +1,4 @@
-# `make book`, `make test`, `make test-browser`: each creates .venv first and installs everything it needs.
+# `make book`, `make test`, `make test-browser`, `make address`: each creates .venv first and installs everything it needs.
 PYTHON = python3
 PRESET = laptop
 RECORDED = yes
@@ -9,13 +9,14 @@ unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP JUPYTER_PATH
 
 PY = .venv/bin/python
 INSTALLED = .venv/installed
+RELEASE = .venv-release/installed
 LINUX_ONLY = cuda-|nvidia-|triton==
 
 # What the engine imports and a machine with PyTorch, timm, seaborn and scikit-learn may lack.
 GPU_PYTHON = 3.12
 GPU_WHEELS = annotated-types cloudpickle lazy-loader loky platformdirs pydantic pydantic_core typing-inspection
 
-.PHONY: book test test-browser lock gpu-wheels clean
+.PHONY: book test test-browser address dist release lock gpu-wheels clean
 
 book: $(INSTALLED)
 	$(PY) -m snakemake --cores $(CORES) --config preset=$(PRESET) recorded=$(RECORDED)
@@ -31,6 +32,30 @@ test: $(INSTALLED)
 # Every page of the book in Chromium (Debian's package), as a reader meets it.
 test-browser: book
 	$(PY) -m pytest -ra -m browser tests/test_browser.py
+
+# The repository's address, in every notebook: badges, links, and what Colab installs.
+address: $(INSTALLED)
+	$(PY) workflow/address.py
+
+# What is published, in dist/, checked. Its tools have an environment of their own: cffconvert needs
+# an older jsonschema than the book.
+dist: $(RELEASE)
+	rm -rf dist
+	.venv-release/bin/cffconvert --validate
+	.venv-release/bin/python -m build --quiet
+	.venv-release/bin/python -m twine check --strict dist/*
+
+# The tag of the version in pyproject.toml. To publish, which is a person's act:
+# .venv-release/bin/python -m twine upload dist/*, and git push origin vVERSION.
+release:
+	$(PYTHON) workflow/release.py check
+	$(MAKE) dist
+	$(PYTHON) workflow/release.py tag
+
+$(RELEASE): Makefile
+	$(PYTHON) -m venv .venv-release
+	.venv-release/bin/python -m pip install build==1.6.1 twine==7.0.0 cffconvert==2.0.0
+	touch $@
 
 $(INSTALLED): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \

@@ -18,7 +18,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
-from repository import repository_url
+from repository import edition, repository_url
+from taskhead import __version__
 
 PRESET = config.get("preset", "laptop")
 PRESETS = ["smoke", "laptop", "gpu", "paper"]
@@ -59,6 +60,7 @@ RUNS = f"_build/runs/{DIGEST}"
 RESULTS = f"_build/results/{PRESET}"
 EXECUTED = f"_build/notebooks/{PRESET}"
 PROSE = f"_build/prose/{PRESET}"
+ADDRESS = repository_url(config.get("repository_url"))
 PYTHON = sys.executable
 BIN = Path(PYTHON).parent
 os.environ.pop("MPLBACKEND", None)  # notebooks draw inline, whatever the caller's shell says
@@ -123,12 +125,13 @@ rule stage:
     input:
         rules.prose.output,
         ["_config.yml", "_toc.yml", *map(str, Path("book").rglob("*.*"))],
-        "workflow/stage.py",
+        sorted(map(str, Path("workflow").glob("*.py"))),
         expand(f"{EXECUTED}/{{name}}.ipynb", name=[*COMPUTED, *RECORDED]),
     output:
         "_build/stage/_config.yml",
     params:
-        repository=repository_url(config.get("repository_url")) or "",
+        repository=ADDRESS or "",
+        edition=edition(__version__, address=ADDRESS),  # a new commit shows on every page
     shell:
         "{PYTHON:q} workflow/stage.py --preset {PRESET} --repository-url='{params.repository}'"
 

@@ -10,9 +10,13 @@ from urllib.parse import unquote
 import pytest
 import yaml
 from conftest import REPOSITORY, Build, Checkout, repository_files
+from pages import pages
 from repository import repository_url, web_address
 
+from taskhead import __version__
+
 ADDRESS = "https://github.com/owner/name"
+PAGES = pages(REPOSITORY)
 
 
 def toc_pages() -> list[str]:
@@ -92,7 +96,33 @@ def test_launch_and_edit_links_point_at_files_of_the_repository(linked: Checkout
         for form, pattern in forms.items():
             targets = [unquote(target) for target in re.findall(pattern, html)]
             assert targets or (form != "edit" and not page.startswith("notebooks/")), (page, form)
-            assert set(targets) <= files & {f"{page}.md", f"{page}.ipynb"}
+            if page == "book/launch" and form != "edit":
+                assert set(targets) == {f for f in PAGES.values() if f.endswith(".ipynb")} <= files
+            else:
+                assert set(targets) <= files & {f"{page}.md", f"{page}.ipynb"}
+
+
+def test_without_a_repository_the_launch_page_says_how_to_give_an_address(build: Build):
+    assert "TASKHEAD_REPOSITORY_URL" in html_pages(build.checkout)["book/launch"].split("footer")[0]
+
+
+def test_every_page_says_which_version_it_shows(build: Build):
+    for page, html in html_pages(build.checkout).items():
+        assert html.count(f"taskhead {__version__}, built outside git") == 1, page
+
+
+def test_names_of_pages_in_notebooks_are_links_of_the_book(build: Build):
+    html = html_pages(build.checkout)["notebooks/quickstart"].split("<article")[1]
+    assert re.search(r'href="energy-sweep\.html"[^>]*>(<[^>]*>)*Energy sweep<', html)
+
+
+def test_index_of_figures_brings_its_tables(build: Build):
+    html = html_pages(build.checkout)["book/figures"]
+    tables = re.findall(r'href="\.\./(_downloads/[^"]*\.csv)"', html)
+    recorded = {file.read_bytes() for file in (REPOSITORY / "results").glob("*/*.csv")}
+    assert tables
+    for file in tables:
+        assert (build.checkout.path / "_build" / "html" / file).read_bytes() in recorded
 
 
 def test_pages_show_nothing_of_the_machine(build: Build):

@@ -56,6 +56,15 @@ def test_verdicts_can_be_told_without_colour(monkeypatch: pytest.MonkeyPatch):
     }
 
 
+def test_badges_say_where_a_claim_is_decided():
+    rows = [("a", SUPPORTED), ("b", UNDECIDED), ("c", SUPPORTED)]
+    card = pd.DataFrame(rows, columns=["series", "verdict"]).assign(claim="it pays")
+    assert scorecard.badges(card, "it pays", "it costs").splitlines() == [
+        "- **It pays:** ● supported (a, c); ○ not decided (b).",
+        "- **It costs:** not recorded.",
+    ]
+
+
 def test_command_prints_the_claims_and_writes_them(tmp_path: Path, capsys: pytest.CaptureFixture):
     results.compute_study("energy_sweep", setting="digits", preset="smoke", results=tmp_path)
     assert main(["claims", "--results", str(tmp_path), "--out", str(tmp_path / "out")]) == 0

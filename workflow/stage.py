@@ -12,6 +12,12 @@ from pathlib import Path
 import nbformat
 import vl_convert
 import yaml
+from figure_index import figure_index
+from launch import launch_table
+from pages import link_pages, pages
+from repository import HOW, edition
+
+from taskhead import __version__
 
 BUILD = Path("_build")
 STAGE = BUILD / "stage"
@@ -27,44 +33,57 @@ def main() -> None:
     shutil.rmtree(STAGE, ignore_errors=True)
     shutil.copytree("book", STAGE / "book")
     shutil.copy("_toc.yml", STAGE)
+    for table in Path("results").glob("*/*.csv"):
+        (STAGE / table).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(table, STAGE / table)
     # Closed, for browsers load a module from a server only, and readers open files as well.
     bundle = vl_convert.javascript_bundle(None, vl_version=VEGA_LITE)  # pyright: ignore
     library = f"(() => {{{bundle}}})();"
     (STAGE / "book" / "_static" / "vega.js").write_text(library, encoding="utf-8")
+    files = pages()
     for executed in sorted((BUILD / "notebooks" / options.preset).glob("*.ipynb")):
-        stage_notebook(executed, STAGE / "notebooks" / executed.name)
+        stage_notebook(executed, STAGE / "notebooks" / executed.name, files)
     prose = BUILD / "prose" / options.preset
     for figure in prose.glob("*.png"):
         shutil.copy(figure, STAGE / "book" / "images")
 
-    if not options.repository_url:
-        print(
-            "No repository address: the book is built without launch, edit and repository buttons."
-        )
-    config = resolve(
-        yaml.safe_load(Path("_config.yml").read_text(encoding="utf-8")),
-        repository_url=options.repository_url,
-        substitutions=yaml.safe_load((prose / "numbers.yaml").read_text(encoding="utf-8")),
-    )
+    address = options.repository_url or None
+    if address is None:
+        print(f"The book is built without launch, edit and repository buttons. {HOW}")
+    config = yaml.safe_load(Path("_config.yml").read_text(encoding="utf-8"))
+    substitutions = {
+        **yaml.safe_load((prose / "numbers.yaml").read_text(encoding="utf-8")),
+        "launch": launch_table(address, config["repository"]["branch"], files),
+        "figure_index": figure_index(files),
+    }
+    footer = edition(__version__, address=address)
+    config = resolve(config, address=address, substitutions=substitutions, footer=footer)
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     (STAGE / "_config.yml").write_text(text, encoding="utf-8")
 
 
-def resolve(config: dict, *, repository_url: str, substitutions: dict[str, str]) -> dict:
+def resolve(
+    config: dict, *, address: str | None, substitutions: dict[str, str], footer: str
+) -> dict:
     """Complete the book's configuration with what is known only at build time."""
     resolved = copy.deepcopy(config)
     resolved["sphinx"]["config"]["myst_substitutions"] = substitutions
-    if repository_url:
-        resolved["repository"]["url"] = repository_url
+    if address:
+        resolved["repository"]["url"] = address
     else:
         for buttons in ("repository", "launch_buttons", "html"):
             del resolved[buttons]
+    resolved.setdefault("html", {})["extra_footer"] = footer
     return resolved
 
 
-def stage_notebook(executed: Path, staged: Path) -> None:
-    """Copy an executed notebook without the machine's paths, timings and progress output."""
+def stage_notebook(executed: Path, staged: Path, files: dict[str, str]) -> None:
+    """Copy an executed notebook without the machine's paths, timings and progress output.
+
+    Names of other pages, whose files are given by title, become links.
+    """
     notebook = nbformat.read(executed, as_version=4)
+    link_pages(notebook, files, "..")
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])

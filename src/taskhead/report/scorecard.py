@@ -114,6 +114,16 @@ def _short(value: float) -> str:
     return f"{float(f'{value:.2g}'):g}"
 
 
+def badges(card: pd.DataFrame, *claims: str) -> str:
+    """Say of each claim, as a list in Markdown, what is decided on it and in which series."""
+    lines = []
+    for claim in claims:
+        found = card[card["claim"] == claim].groupby("verdict")["series"].agg(", ".join)
+        said = [f"{SYMBOLS[each]} {each} ({found[each]})" for each in SYMBOLS if each in found]
+        lines.append(f"- **{claim.capitalize()}:** {'; '.join(said) or 'not recorded'}.")
+    return "\n".join(lines)
+
+
 def in_words(card: pd.DataFrame, claim: str) -> str:
     """Say of every series what is decided on one claim, as a list in Markdown."""
     return "\n".join(
