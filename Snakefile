@@ -144,6 +144,7 @@ rule html:
     shell:
         "rm -rf _build/html && {BIN:q}/jupyter-book build _build/stage --path-output ."
         " --all --quiet -W -n --keep-going"
+        " && cp _build/downloads/*.ipynb _build/html/_sources/notebooks"
 
 
 BUILD = FileLock("_build/.lock")

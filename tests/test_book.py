@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote
 
+import nbformat
 import pytest
 import yaml
 from conftest import REPOSITORY, Build, Checkout, repository_files
@@ -114,6 +115,15 @@ def test_every_page_says_which_version_it_shows(build: Build):
 def test_names_of_pages_in_notebooks_are_links_of_the_book(build: Build):
     html = html_pages(build.checkout)["notebooks/quickstart"].split("<article")[1]
     assert re.search(r'href="energy-sweep\.html"[^>]*>(<[^>]*>)*Energy sweep<', html)
+
+
+def test_notebook_taken_from_the_book_has_its_outputs_and_no_relative_links(build: Build):
+    html = build.checkout.path / "_build" / "html"
+    for file in (f for f in PAGES.values() if f.endswith(".ipynb")):
+        cells = nbformat.read(html / "_sources" / file, as_version=4).cells
+        assert any(cell.get("outputs") for cell in cells)
+        prose = [cell.source for cell in cells if cell.cell_type == "markdown"]
+        assert not any(re.search(r"\]\((?!https://)", text) for text in prose), file
 
 
 def test_index_of_figures_brings_its_tables(build: Build):

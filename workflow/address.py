@@ -38,8 +38,7 @@ def write_address(
     cell = nbformat.v4.new_markdown_cell(
         badges(address, branch, file), id=BADGES_CELL, metadata={"tags": ["remove-cell"]}
     )
-    title, *rest = (each for each in notebook.cells if each.id != BADGES_CELL)
-    notebook.cells = [title, cell, *rest]
+    notebook.cells = [cell, *(each for each in notebook.cells if each.id != BADGES_CELL)]
     for each in notebook.cells:
         each.source = re.sub(
             r"(%pip install --quiet) \S+",

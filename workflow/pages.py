@@ -24,8 +24,8 @@ def title(file: Path) -> str:
     """Return the first heading of a page, a notebook or a Markdown file."""
     text = file.read_text(encoding="utf-8")
     if file.suffix == ".ipynb":
-        text = nbformat.reads(text, as_version=4).cells[0].source
-    return text.splitlines()[0].removeprefix("# ")
+        text = "\n".join(cell.source for cell in nbformat.reads(text, as_version=4).cells)
+    return next(line for line in text.splitlines() if line.startswith("# ")).removeprefix("# ")
 
 
 def link_pages(notebook: NotebookNode, files: dict[str, str], folder: str) -> None:

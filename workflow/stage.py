@@ -14,6 +14,7 @@ import vl_convert
 import yaml
 from figure_index import figure_index
 from launch import launch_table
+from nbformat import NotebookNode
 from pages import link_pages, pages
 from repository import HOW, edition
 
@@ -21,6 +22,7 @@ from taskhead import __version__
 
 BUILD = Path("_build")
 STAGE = BUILD / "stage"
+DOWNLOADS = BUILD / "downloads"  # notebooks as readers take them from the book
 VEGA_LITE = "6.4"  # draws the figures to touch
 
 
@@ -30,7 +32,8 @@ def main() -> None:
     parser.add_argument("--repository-url", default="")
     options = parser.parse_args()
 
-    shutil.rmtree(STAGE, ignore_errors=True)
+    for made in (STAGE, DOWNLOADS):
+        shutil.rmtree(made, ignore_errors=True)
     shutil.copytree("book", STAGE / "book")
     shutil.copy("_toc.yml", STAGE)
     for table in Path("results").glob("*/*.csv"):
@@ -42,7 +45,10 @@ def main() -> None:
     (STAGE / "book" / "_static" / "vega.js").write_text(library, encoding="utf-8")
     files = pages()
     for executed in sorted((BUILD / "notebooks" / options.preset).glob("*.ipynb")):
-        stage_notebook(executed, STAGE / "notebooks" / executed.name, files)
+        notebook = without_traces(nbformat.read(executed, as_version=4))
+        write(notebook, DOWNLOADS / executed.name)
+        link_pages(notebook, files, "..")
+        write(notebook, STAGE / "notebooks" / executed.name)
     prose = BUILD / "prose" / options.preset
     for figure in prose.glob("*.png"):
         shutil.copy(figure, STAGE / "book" / "images")
@@ -77,13 +83,8 @@ def resolve(
     return resolved
 
 
-def stage_notebook(executed: Path, staged: Path, files: dict[str, str]) -> None:
-    """Copy an executed notebook without the machine's paths, timings and progress output.
-
-    Names of other pages, whose files are given by title, become links.
-    """
-    notebook = nbformat.read(executed, as_version=4)
-    link_pages(notebook, files, "..")
+def without_traces(notebook: NotebookNode) -> NotebookNode:
+    """Take the machine's paths, timings and progress output from an executed notebook."""
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
@@ -95,8 +96,12 @@ def stage_notebook(executed: Path, staged: Path, files: dict[str, str]) -> None:
             cell.outputs = [
                 _portable(output) for output in cell.outputs if not _is_progress(output)
             ]
-    staged.parent.mkdir(exist_ok=True)
-    nbformat.write(notebook, staged)
+    return notebook
+
+
+def write(notebook: NotebookNode, path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    nbformat.write(notebook, path)
 
 
 def _is_progress(output: dict) -> bool:
