@@ -16,11 +16,11 @@ from taskhead.report.panels import grid
 from taskhead.report.series import interval
 
 
-def energy_as_it_falls(heads: Sequence[Prepared], left: float) -> Figure:
-    """Draw the energy of one trajectory against its epochs, and the energy that is to be left."""
+def energy_as_it_falls(heads: Sequence[Prepared], chosen: Prepared) -> Figure:
+    """Draw the energy of one trajectory against its epochs; a square marks the chosen stop."""
     figure, (axis,) = grid(1)
     axis.plot([head.tau for head in heads], [head.aie for head in heads], "o-", ms=3.5, color="C0")
-    axis.axhline(left, color="C1", lw=1.2, ls="--", label="recommended")
+    axis.plot(chosen.tau, chosen.aie, "s", ms=8, color="C1", label="recommended")
     axis.set_xscale("symlog", linthresh=1)
     axis.set(xlabel="epochs of head probing", ylabel="energy left (AIE)")
     axis.set(xlim=(0, None), ylim=(0, None))

@@ -11,7 +11,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from taskhead.practice.figures import accuracy_against_energy, confusion_matrix
+from taskhead.practice.figures import (
+    accuracy_against_energy,
+    confusion_matrix,
+    energy_as_it_falls,
+)
+from taskhead.practice.model_files import EXAMPLE
 from taskhead.practice.prepare import Final, Outcome, by_class
 from taskhead.practice.search import in_words
 from taskhead.report.panels import grid
@@ -50,6 +55,10 @@ def write_report(outcome: Outcome, path: Path) -> None:
         _paragraphs(describe(outcome.found)),
         "<h2>Recommended</h2>",
         _paragraphs(_recommended(outcome, best)),
+        _picture(
+            energy_as_it_falls(outcome.falling, best.head),
+            "Energy against the epochs of probing, with a square where probing stops",
+        ),
         "<h2>How sure</h2>",
         _paragraphs(
             ["Validation accuracy of each preparation, over splits of the training images:"]
@@ -65,6 +74,8 @@ def write_report(outcome: Outcome, path: Path) -> None:
         *_told_wrong(outcome, best),
         "<h2>Use it</h2>",
         f"<pre>taskhead predict {html.escape(str(path.parent))} IMAGE</pre>",
+        _paragraphs([f"Or without this library, by {EXAMPLE} in the same folder:"]),
+        f"<pre>{html.escape((path.parent / EXAMPLE).read_text(encoding='utf-8'))}</pre>",
     ]
     title = f"A model for {html.escape(outcome.found.root.name)}"
     path.write_text(_PAGE.substitute(title=title, body="\n".join(parts)), encoding="utf-8")
