@@ -13,7 +13,7 @@ from torch import nn
 from taskhead import HeadPreparation, LabelledImages, prepare_heads
 from taskhead.models.pretraining import small_convnet
 from taskhead.practice import figures
-from taskhead.practice.prepare import Final, Outcome
+from taskhead.practice.outcome import Final, Outcome
 from taskhead.practice.recommend import Advice
 from taskhead.tasks.datasets import load_digits, write_digits
 from taskhead.tasks.folders import load_task

@@ -3,6 +3,7 @@
 import ast
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -115,7 +116,11 @@ def test_prediction_goes_past_what_cannot_be_read(
 ):
     folder = shutil.copytree(pictures, tmp_path / "folder")
     readable = sorted(folder.rglob("*.png"))
-    broken, none, empty = readable[0].parent / "broken.png", tmp_path / "none.png", tmp_path / "empty"
+    broken, none, empty = (
+        readable[0].parent / "broken.png",
+        tmp_path / "none.png",
+        tmp_path / "empty",
+    )
     broken.write_bytes(b"no image")
     empty.mkdir()
     assert main(["predict", str(prepared), *map(str, (none, folder, empty))]) == 1
@@ -129,6 +134,22 @@ def test_prediction_goes_past_what_cannot_be_read(
     assert not capsys.readouterr().out
     with pytest.raises(ValueError, match=r"none\.png"):
         predict(prepared, [*readable, none])
+
+
+def test_names_that_are_no_utf8_are_printed_and_written(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mini_data: Path, capsys
+):
+    folder, out = shutil.copytree(pictures, tmp_path / "folder"), tmp_path / "out"
+    odd = sorted(folder.iterdir())[0]
+    odd.rename(folder / os.fsdecode(b"caf\xe9"))
+    shorten(monkeypatch)
+    assert main(["prepare", str(folder), *SHORT, "--out", str(out)]) == 0
+    assert "caf\\xe9" in (out / "report.html").read_text(encoding="utf-8")
+    capsys.readouterr()
+    assert main(["predict", str(out), str(folder)]) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert "p(caf\\xe9)" in head
+    assert len(rows) == len(list(folder.rglob("*.png")))
 
 
 def test_example_runs_as_printed_and_tells_the_same(prepared: Path, pictures: Path, tmp_path: Path):

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from taskhead.method.head_preparation import HeadPreparation
 from taskhead.method.prepared import Prepared
-from taskhead.practice.prepare import Final, Outcome
+from taskhead.practice.outcome import Final, Outcome
 from taskhead.practice.recommend import Advice
 from taskhead.practice.search import in_words
 from taskhead.report.panels import grid
@@ -57,7 +57,7 @@ def accuracy_against_energy(advice: Advice) -> Figure:
 
 def confusion_matrix(outcome: Outcome, final: Final) -> Figure:
     """Draw how many test images of each class (rows) a model takes for which class (columns)."""
-    classes, told = outcome.found.classes, final.logits.argmax(dim=1).cpu()
+    classes, told = outcome.classes, final.logits.argmax(dim=1).cpu()
     matrix = np.zeros((len(classes), len(classes)), dtype=int)
     np.add.at(matrix, (outcome.task.test.labels.cpu().numpy(), told.numpy()), 1)
     side = 2 + 0.35 * len(classes)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from taskhead.practice import example
 from taskhead.tasks.images import read_images, side_by_side, why_unreadable
+from taskhead.tasks.names import printable
 from taskhead.tasks.storage import file_sha256
 from taskhead.tasks.tree import walk
 
@@ -97,7 +98,7 @@ def predict(
     images = read_images({"all": files}, **how).images
     shares = torch.cat([network(part).softmax(dim=1) for part in images.split(64)])
     highest = shares.max(dim=1)
-    named = {"file": [str(file) for file in files]}
+    named = {"file": [printable(str(file)) for file in files]}
     named["class"] = [classes[i] for i in highest.indices]
     table = pd.DataFrame({**named, "probability": highest.values})
     return table.join(pd.DataFrame(shares.numpy(), columns=columns))
@@ -111,9 +112,9 @@ def _readable(paths: Sequence[Path], say: Callable[[str], None] | None) -> list[
         return files
     for path, found in inside.items():
         if not found:
-            say(f"folder {path} holds no image")
+            say(f"folder {printable(str(path))} holds no image")
     reasons = dict(zip(files, side_by_side(why_unreadable, files), strict=True))
     for file, reason in reasons.items():
         if reason:
-            say(f"image {file} cannot be read: {reason}; repair it or leave it out")
+            say(f"image {printable(str(file))} cannot be read: {reason}; repair it or leave it out")
     return [file for file in files if not reasons[file]]

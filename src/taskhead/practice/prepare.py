@@ -5,19 +5,18 @@ import platform
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from taskhead import __version__
 from taskhead.method.batches import LabelledImages
 from taskhead.method.checks import check_positive, check_seed, check_whole
-from taskhead.method.evaluation import accuracy, predict
+from taskhead.method.evaluation import predict
 from taskhead.method.features import fingerprint
 from taskhead.method.finetuning import finetune
 from taskhead.method.head_preparation import HeadPreparation
@@ -32,10 +31,12 @@ from taskhead.models.backbones import (
 )
 from taskhead.models.checkpoints import weights_label
 from taskhead.practice.model_files import save_model
+from taskhead.practice.outcome import Final, Outcome
 from taskhead.practice.recommend import END, Advice, BudgetTooShort, recommend
 from taskhead.practice.search import in_words
 from taskhead.tasks.folders import folder_label, load_task
-from taskhead.tasks.found import Found, find_images
+from taskhead.tasks.found import find_images
+from taskhead.tasks.names import printable
 from taskhead.tasks.task import Task
 from taskhead.tasks.words import describe
 
@@ -43,33 +44,6 @@ SEARCH = 0.75  # share of the budget for the search; the rest is for the final m
 SIDES = {"cpu": 96}  # of images by device, in pixels
 SIDE = 224
 _DRAWN = (0, *(2**n for n in range(9)), END)  # epochs at which the energy is drawn
-
-
-@dataclass(frozen=True)
-class Final:
-    """A model that was finetuned on all images but those for testing, and what it says of these.
-
-    `head` is the prepared head it started from, `logits` (N, K) are those of the test images.
-    """
-
-    head: Prepared
-    network: nn.Sequential
-    logits: Tensor
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What preparing a model for a folder came to; `finals` begins with the recommended one.
-
-    `falling` are the heads along the trajectory of the recommended one, from its start to its end.
-    """
-
-    found: Found
-    task: Task
-    advice: Advice
-    finals: dict[HeadPreparation, Final]
-    facts: dict[str, Any]
-    falling: list[Prepared]
 
 
 def prepare(
@@ -152,7 +126,7 @@ def prepare(
         "weights": weights_label(weights),
         "backbone_sha256": fingerprint(network),
         "data": folder_label(folder),
-        "classes": found.classes,
+        "classes": list(map(printable, found.classes)),
         "image_size": size,
         "interpolation": resized,
         "seed": seed,
@@ -178,7 +152,7 @@ def prepare(
     finals = {}
     for way in ways:
         finals[way] = _finish(heads[way], train, task, advice)
-        say_in_time(f"{in_words(way)}: test accuracy {_accuracy(finals[way], task):.3f}")
+        say_in_time(f"{in_words(way)}: test accuracy {finals[way].accuracy(task):.3f}")
     facts |= _facts(advice, finals, task)
     best = finals[advice.preparation]
     save_model(out, best.network, facts, task.train.images[:2])
@@ -190,13 +164,6 @@ def joined(*parts: LabelledImages) -> LabelledImages:
     """Return the images of several parts as one."""
     images = torch.cat([part.images for part in parts])
     return LabelledImages(images, torch.cat([part.labels for part in parts]))
-
-
-def by_class(final: Final, task: Task) -> pd.Series:
-    """Return the share of each class's test images that is told right, by the class's number."""
-    right = final.logits.argmax(dim=1) == task.test.labels
-    labels = task.test.labels.cpu().numpy()
-    return pd.Series(right.cpu().numpy(), dtype=float).groupby(labels).mean()
 
 
 def _heads(
@@ -222,10 +189,6 @@ def _finish(head: Prepared, train: LabelledImages, task: Task, advice: Advice) -
     return Final(head, last, predict(last, task.test.images))
 
 
-def _accuracy(final: Final, task: Task) -> float:
-    return accuracy(final.logits, task.test.labels)
-
-
 def _facts(advice: Advice, finals: dict[HeadPreparation, Final], task: Task) -> dict[str, Any]:
     best = finals[advice.preparation]
     return {
@@ -235,8 +198,8 @@ def _facts(advice: Advice, finals: dict[HeadPreparation, Final], task: Task) -> 
         "reason": advice.reason,
         "told_apart": advice.told_apart,
         "images": {name: len(getattr(task, name)) for name in ("train", "val", "test")},
-        "test_accuracy": {in_words(way): _accuracy(f, task) for way, f in finals.items()},
-        "macro_test_accuracy": float(by_class(best, task).mean()),
+        "test_accuracy": {in_words(way): f.accuracy(task) for way, f in finals.items()},
+        "macro_test_accuracy": float(best.by_class(task).mean()),
         "versions": {
             "python": platform.python_version(),
             "taskhead": __version__,
