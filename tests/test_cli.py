@@ -113,12 +113,42 @@ def test_option_without_a_value_or_a_whole_name_is_refused(words, error: str, ca
     assert error in line
 
 
-@pytest.mark.parametrize("option", ["--ft-lr", "--image-size", "--train-per-class"])
-def test_zero_is_refused_and_not_taken_for_the_default(option: str, capsys, tmp_path: Path):
-    sweep = ["run", "energy_sweep", "--setting", "digits", "--preset", "smoke", option, "0"]
-    assert main([*sweep, "--results", str(tmp_path)]) == 1
-    assert option[2:].replace("-", "_") in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("study", "option", "value"),
+    [
+        ("energy_sweep", "--ft-lr", "0"),
+        ("energy_sweep", "--image-size", "0"),
+        ("energy_sweep", "--train-per-class", "0"),
+        ("energy_sweep", "--seeds", "-1"),
+        ("energy_sweep", "--workers", "0"),
+        ("energy_sweep", "--weights", "none.pth"),
+        ("rate_search", "--ft-lr", "0.1"),
+    ],
+)
+def test_options_out_of_range_are_named_as_typed(
+    study: str, option: str, value: str, capsys, tmp_path: Path
+):
+    words = ["run", study, "--setting", "digits", "--preset", "smoke", option, value]
+    assert main([*words, "--results", str(tmp_path)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert option in line
+    assert option[2:].replace("-", "_") not in line.replace(option, "")
+    assert value in line
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("setting", "place"), [("imagenet-to-pacs", "pacs"), ("minilm-to-trec", "text/trec.csv")]
+)
+def test_data_that_are_not_in_place_are_named_with_what_is_needed(
+    setting: str, place: str, tmp_path: Path, monkeypatch, capsys
+):
+    monkeypatch.setenv("TASKHEAD_DATA", str(tmp_path))
+    sweep = ["run", "energy_sweep", "--setting", setting, "--preset", "smoke"]
+    assert main([*sweep, "--results", str(tmp_path / "results")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(tmp_path / place) in line
+    assert load_setting(setting).needs in line
 
 
 def outcomes(*names: str) -> pd.DataFrame:

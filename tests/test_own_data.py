@@ -13,7 +13,7 @@ from torch import nn
 from taskhead import HeadPreparation, LabelledImages, prepare_heads
 from taskhead.models.pretraining import small_convnet
 from taskhead.practice import figures
-from taskhead.practice.prepare import Final, Outcome
+from taskhead.practice.outcome import Final, Outcome
 from taskhead.practice.recommend import Advice
 from taskhead.tasks.datasets import load_digits, write_digits
 from taskhead.tasks.folders import load_task
@@ -79,10 +79,10 @@ def test_each_preparation_is_a_point_at_its_energy_and_mean_accuracy():
 def test_energy_is_drawn_over_the_epochs_that_probing_took():
     backbone = nn.Sequential(nn.Linear(8, 16), nn.ReLU())
     heads = prepare_heads(backbone, blobs(), [HeadPreparation(tau=tau) for tau in (0, 2, 8)])
-    falling, left = figures.energy_as_it_falls(heads, 0.3).axes[0].lines
+    falling, stop = figures.energy_as_it_falls(heads, heads[1]).axes[0].lines
     assert falling.get_xdata().tolist() == [0, 2, 8]
     assert falling.get_ydata().tolist() == [head.aie for head in heads]
-    assert set(left.get_ydata()) == {0.3}
+    assert stop.get_xydata().tolist() == [[2, heads[1].aie]]
 
 
 def test_confusion_counts_true_classes_in_rows(digits: Path):
@@ -93,7 +93,7 @@ def test_confusion_counts_true_classes_in_rows(digits: Path):
     network = nn.Sequential(OrderedDict(backbone=nn.Identity(), head=nn.Identity()))
     final = Final(None, network, told)  # pyright: ignore[reportArgumentType]
     task = type("", (), {"test": test})
-    outcome = Outcome(found, task, advice(), {}, {})  # pyright: ignore[reportArgumentType]
+    outcome = Outcome(found, task, advice(), {}, {}, [])  # pyright: ignore[reportArgumentType]
     (axis,) = figures.confusion_matrix(outcome, final).axes
     assert [text.get_text() for text in axis.texts] == ["1", "1", "0", "0", "1", "0", "0", "0", "1"]
     assert [label.get_text() for label in axis.get_yticklabels()] == found.classes

@@ -1,18 +1,25 @@
 """From a folder of images to a model, its report and predictions."""
 
+import ast
+import html
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 from conftest import write_tree
+from test_recommend import blobs
 
-from taskhead import make_head, pretrained_backbone
+from taskhead import HeadPreparation, make_head, pretrained_backbone
 from taskhead.cli import main
 from taskhead.practice import model_files, search
+from taskhead.practice import prepare as preparing
 from taskhead.practice import recommend as recommending
 from taskhead.practice.model_files import load_model, predict
 
@@ -67,7 +74,10 @@ def test_weights_and_program_are_one_network(prepared: Path):
 def test_report_needs_no_other_file_and_says_what_is_recommended(prepared: Path):
     page = (prepared / "report.html").read_text(encoding="utf-8")
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
-    assert page.count("<img") == page.count('alt="') >= 2
+    told = re.findall('<img[^>]* alt="([^"]+)"', page)
+    assert len(told) == page.count("<img")
+    for figure in ("Energy against the epochs", "accuracy against the energy", "Confusion matrix"):
+        assert sum(figure in alt for alt in told) == 1
     facts = json.loads((prepared / "model.json").read_text(encoding="utf-8"))
     assert facts["reason"][1:] in page
     for name in facts["classes"]:
@@ -101,6 +111,66 @@ def test_prediction_is_printed_as_a_table(prepared: Path, pictures: Path, capsys
     assert [line.split(",")[0] for line in lines[1:]] == files
 
 
+def test_prediction_goes_past_what_cannot_be_read(
+    prepared: Path, pictures: Path, tmp_path: Path, capsys
+):
+    folder = shutil.copytree(pictures, tmp_path / "folder")
+    readable = sorted(folder.rglob("*.png"))
+    broken, none, empty = (
+        readable[0].parent / "broken.png",
+        tmp_path / "none.png",
+        tmp_path / "empty",
+    )
+    broken.write_bytes(b"no image")
+    empty.mkdir()
+    assert main(["predict", str(prepared), *map(str, (none, folder, empty))]) == 1
+    said = capsys.readouterr()
+    _, *rows = said.out.splitlines()
+    assert sorted(row.split(",")[0] for row in rows) == [str(file) for file in readable]
+    for path in (broken, none, empty):
+        assert sum(str(path) in line for line in said.err.splitlines()) == 1
+    assert len(said.err.splitlines()) == 3
+    assert main(["predict", str(prepared), str(none)]) == 1
+    assert not capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"none\.png"):
+        predict(prepared, [*readable, none])
+
+
+def test_names_that_are_no_utf8_are_printed_and_written(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mini_data: Path, capsys
+):
+    folder, out = shutil.copytree(pictures, tmp_path / "folder"), tmp_path / "out"
+    odd = sorted(folder.iterdir())[0]
+    odd.rename(folder / os.fsdecode(b"caf\xe9"))
+    shorten(monkeypatch)
+    assert main(["prepare", str(folder), *SHORT, "--out", str(out)]) == 0
+    assert "caf\\xe9" in (out / "report.html").read_text(encoding="utf-8")
+    capsys.readouterr()
+    assert main(["predict", str(out), str(folder)]) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert "p(caf\\xe9)" in head
+    assert len(rows) == len(list(folder.rglob("*.png")))
+
+
+def test_example_runs_as_printed_and_tells_the_same(prepared: Path, pictures: Path, tmp_path: Path):
+    page = (prepared / "report.html").read_text(encoding="utf-8")
+    (code,) = (text for text in re.findall("<pre>(.*?)</pre>", page, re.S) if "import" in text)
+    file = next(pictures.rglob("*.png"))
+    copy = shutil.copytree(prepared, tmp_path / "elsewhere")
+    (copy / "example.py").write_text(html.unescape(code), encoding="utf-8")
+    line = [sys.executable, str(copy / "example.py"), str(file)]
+    shares = ast.literal_eval(subprocess.run(line, check=True, capture_output=True).stdout.decode())
+    (row,) = predict(prepared, [file]).filter(like="p(").to_dict("records")
+    assert {f"p({name})": share for name, share in shares.items()} == pytest.approx(row, abs=1e-5)
+
+
+def test_energy_out_of_reach_gives_the_nearest_head():
+    backbone, how = torch.nn.Linear(8, 4), {"augment": None, "batch_size": 8, "seed": 0}
+    ways = [HeadPreparation(tau=0), HeadPreparation(energy=1.3)]
+    start, nearest = preparing._heads(backbone, blobs(), ways, how).values()
+    assert (nearest.tau, nearest.aie) == (0, start.aie)
+
+
 def test_changed_or_missing_models_are_refused(prepared: Path, tmp_path: Path, capsys):
     assert main(["predict", str(tmp_path), "a.png"]) == 1
     assert "holds no model.json" in capsys.readouterr().err
@@ -116,7 +186,14 @@ def test_changed_or_missing_models_are_refused(prepared: Path, tmp_path: Path, c
 
 
 @pytest.mark.parametrize(
-    "option", [("--image-size", "0"), ("--minutes", "-1"), ("--minutes", "nan")]
+    "option",
+    [
+        ("--image-size", "4"),
+        ("--minutes", "-1"),
+        ("--minutes", "nan"),
+        ("--seed", "-1"),
+        ("--weights", "none.pth"),
+    ],
 )
 def test_options_out_of_range_are_named_as_given_before_images_are_read(
     option: tuple[str, str], pictures: Path, tmp_path: Path, capsys
@@ -125,7 +202,7 @@ def test_options_out_of_range_are_named_as_given_before_images_are_read(
     said = capsys.readouterr()
     assert said.out == ""
     assert option[1] in said.err
-    assert option[0].lstrip("-").replace("-", "_") in said.err
+    assert option[0] in said.err
 
 
 def test_images_held_out_by_the_search_are_told(pictures: Path, tmp_path: Path, capsys, mini_data):

@@ -1,6 +1,7 @@
 """Command line: `taskhead prepare`, `predict`, `settings`, `run` and `claims`."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,11 +52,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"taskhead: error: {what}; check its permissions and the room there", file=sys.stderr)
         return 1
     except (ValueError, TypeError) as error:
-        print(f"taskhead: error: {error}", file=sys.stderr)
+        print(f"taskhead: error: {_as_typed(str(error), arguments)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("taskhead: stopped; finished runs are kept, the same line continues", file=sys.stderr)
         return 130
+
+
+def _as_typed(message: str, arguments: argparse.Namespace) -> str:
+    """Return a message of the library in which its parameters are called as the options are."""
+    names = {"seed": "seeds"} | {name: name for name in vars(arguments)}
+    place = rf"(^|; |\(|with |varies |give )({'|'.join(names)})(?=:| must| itself| [\d']|\)|$)"
+    return re.sub(place, lambda at: f"{at[1]}--{names[at[2]].replace('_', '-')}", message)
 
 
 def _given(text: str) -> str:
@@ -154,5 +162,7 @@ def _add_prepare(kinds: Any) -> None:
 
     predict = kinds.add_parser("predict", help="tell the classes of images with a prepared model")
     predict.add_argument("model", type=_folder, metavar="MODEL_DIR")
-    predict.add_argument("images", type=_folder, nargs="+", metavar="IMAGE")
+    predict.add_argument(
+        "images", type=_folder, nargs="+", metavar="IMAGE", help="a file, or a folder of images"
+    )
     predict.set_defaults(command=predict_images, parser=predict)

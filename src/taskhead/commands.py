@@ -92,10 +92,13 @@ def prepare_model(arguments: argparse.Namespace) -> int:
 
 
 def predict_images(arguments: argparse.Namespace) -> int:
-    """Print the class of each image and its probability, as CSV."""
+    """Print the class of each image and its probability, as CSV; 1 if some cannot be read."""
     from taskhead.practice.model_files import predict  # imports PyTorch
 
-    print(
-        predict(arguments.model, arguments.images).to_csv(index=False, float_format="%.4f"), end=""
-    )
-    return 0
+    errors: list[str] = []
+    table = predict(arguments.model, arguments.images, say=errors.append)
+    if len(table):
+        print(table.to_csv(index=False, float_format="%.4f"), end="")
+    for error in errors:
+        print(f"taskhead: error: {error}", file=sys.stderr)
+    return 1 if errors else 0

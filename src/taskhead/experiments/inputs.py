@@ -106,15 +106,23 @@ def load_task(setting: Setting, draw: Draw, folder: Path | None = None) -> Task:
 
 
 def describe_images(inputs: Inputs, runs: Sequence[ProbingRun]) -> Iterator[str]:
-    """Say in lines what a folder of images holds, and how many of them serve for what."""
-    data = inputs.setting.data
-    if data and data.source == "folder":
-        folder = inputs.folder or data_root() / str(data.name)
+    """Say in lines what a folder of images holds, and how many of them serve for what.
+
+    Raises `ValueError` if images or texts that are put in place by hand are not there.
+    """
+    setting, data = inputs.setting, inputs.setting.data
+    if data is None or data.source not in ("folder", "texts"):
+        return
+    place = _place(data, inputs.folder)
+    if not place.exists():
+        raise ValueError(
+            f"setting {setting.name} needs {setting.needs}; {place} does not exist, and "
+            "TASKHEAD_DATA may name another data folder"
+        )
+    if data.source == "folder":
         for run in {run.domain: run for run in runs}.values():
             limits = part_of(run, Draw).limits
-            yield from describe(
-                find_images(folder, domain=run.domain, limits=limits, examine=False)
-            )
+            yield from describe(find_images(place, domain=run.domain, limits=limits, examine=False))
 
 
 def load_source(setting: Setting, draw: Draw) -> Task | None:
@@ -137,6 +145,12 @@ def _draw(data: Data, draw: Draw, folder: Path | None = None) -> Task:
         case "solar_cells":
             return solar_cells_task(draw)
         case "folder":
-            return folder_task(folder or data_root() / str(data.name), draw)
+            return folder_task(_place(data, folder), draw)
         case "texts":
-            return text_task(folder or data_root() / "text" / f"{data.name}.csv", draw)
+            return text_task(_place(data, folder), draw)
+
+
+def _place(data: Data, given: Path | None) -> Path:
+    """Return the folder of images or the file of texts: the user's, or that in the data folder."""
+    own = f"text/{data.name}.csv" if data.source == "texts" else str(data.name)
+    return given or data_root() / own

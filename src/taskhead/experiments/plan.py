@@ -14,7 +14,7 @@ from taskhead.experiments.run import field_names, make_run, sort_key
 from taskhead.experiments.settings import PRESETS, Setting, load_setting, override
 from taskhead.experiments.studies import VARIANTS, Study, load_study, settings_of, values_of
 from taskhead.method.checks import check_choice
-from taskhead.models.backbones import check_backbone
+from taskhead.models.backbones import check_backbone, check_weights
 from taskhead.models.checkpoints import weights_label
 from taskhead.tasks.folders import check_domain, folder_label
 from taskhead.tasks.layout import read_layout
@@ -67,6 +67,7 @@ def make_plan(
     if described.data:
         for name in _as_list(grid["backbone"]):
             check_backbone(name, described.backbones, owner=f"setting {described.name}")
+            check_weights(name, weights)
         _check_folder(described, folder)
         if folder:
             texts = described.data.source == "texts"
@@ -117,6 +118,10 @@ def _check_options(
     own = {"setting", "preset", "seed"} | varied
     valid = [name for name in field_names(kind.run) if name not in own]
     for name in given:
+        if name in varied:
+            raise ValueError(
+                f"{study.name} varies {name} itself, got {given[name]!r}; leave it out"
+            )
         check_choice(f"option of {study.name}", name, valid)
 
 

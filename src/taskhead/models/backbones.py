@@ -24,6 +24,7 @@ from taskhead.models.torchvision import (
     torchvision_backbone,
     torchvision_interpolation,
     torchvision_names,
+    torchvision_weights,
 )
 from taskhead.tasks.storage import data_root
 
@@ -39,6 +40,7 @@ _CIFAR_FILES = {
 _CIFAR_RESNETS = {f"resnet{depth}": depth for depth in CIFAR_DEPTHS}
 _OWN = (*RECIPES, *_CIFAR_RESNETS, LITE0, MINILM)
 _LIBRARIES = {"torchvision": "", "timm": TIMM, "hf": HUB}  # and how names of theirs begin
+FOR_IMAGES = (*RECIPES, *_CIFAR_RESNETS, LITE0, "torchvision", "timm")
 
 
 def pretrained_backbone(
@@ -68,17 +70,17 @@ def pretrained_backbone(
         message names the file.
     """
     check_backbone(name)
+    check_weights(name, weights)
+    file = None if weights is None else Path(weights)
     if name in RECIPES:
-        backbone = load_or_pretrain(name, _local_file(name, weights), device)
+        backbone = load_or_pretrain(name, file, device)
     elif name in _CIFAR_RESNETS:
-        backbone = cifar_resnet(_CIFAR_RESNETS[name], weights=_local_file(name, weights))
+        backbone = cifar_resnet(_CIFAR_RESNETS[name], weights=file)
     elif name == LITE0:
-        backbone = efficientnet_lite0(weights=_local_file(name, weights))
+        backbone = efficientnet_lite0(weights=file)
     elif name.startswith(TIMM):
-        backbone = timm_backbone(name.removeprefix(TIMM), weights=_local_file(name, weights))
+        backbone = timm_backbone(name.removeprefix(TIMM), weights=file)
     elif name == MINILM or name.startswith(HUB):
-        if weights is not None:
-            raise ValueError(f"{name} brings its weights, got {str(weights)!r}; leave them out")
         backbone = minilm() if name == MINILM else hub_encoder(name.removeprefix(HUB))
     else:
         backbone = torchvision_backbone(name, weights=weights)
@@ -86,7 +88,7 @@ def pretrained_backbone(
 
 
 def check_backbone(
-    name: str, fitting: Sequence[str] = (*_OWN, *_LIBRARIES), *, owner: str = ""
+    name: str, fitting: Sequence[str] = (*FOR_IMAGES, MINILM, "hf"), *, owner: str = ""
 ) -> None:
     """Raise `ValueError` unless a backbone is among those fitting, and its library has it.
 
@@ -102,6 +104,24 @@ def check_backbone(
     if "torchvision" in fitting:  # it takes more than a second to name its models
         valid += torchvision_names()
     check_choice(f"backbone{owner and f' of {owner}'}", name, dict.fromkeys(valid))
+
+
+def check_weights(name: str, weights: Path | str | None) -> None:
+    """Raise `ValueError` unless a backbone takes these weights: None, a file, or a name it knows.
+
+    Nothing is read.
+    """
+    if weights is None:
+        return
+    if name == MINILM or name.startswith(HUB):
+        raise ValueError(f"{name} brings its weights, got {str(weights)!r}; leave them out")
+    own = name in _OWN or name.startswith(TIMM)
+    valid = ["a checkpoint file", *([] if own else torchvision_weights(name))]
+    if not Path(weights).is_file() and str(weights) not in valid[1:]:
+        raise ValueError(
+            f"weights {str(weights)!r} of {name} are no file; give {' or '.join(valid)}, or leave "
+            "them out"
+        )
 
 
 def interpolation(name: str) -> str:
@@ -132,11 +152,3 @@ def cifar_resnet(depth: int, *, weights: Path | None = None) -> nn.Sequential:
     file = file or download(f"{_CIFAR_ADDRESS}/{name}", data_root() / "weights")
     load_checkpoint(network, file, ignore=CLASSIFIERS)
     return nn.Sequential(Normalise(CHECKPOINT_MEAN, CHECKPOINT_STD), network)
-
-
-def _local_file(name: str, weights: Path | str | None) -> Path | None:
-    if weights is None:
-        return None
-    if not Path(weights).is_file():
-        raise ValueError(f"unknown weights {str(weights)!r} of {name}; valid: a local file")
-    return Path(weights)

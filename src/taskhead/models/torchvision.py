@@ -69,8 +69,7 @@ def torchvision_backbone(name: str, *, weights: Path | str | None = None) -> nn.
     if weights is None:
         file = find_weights(f"{name}-imagenet.pth")
     elif file is None:
-        valid = dict.fromkeys(["DEFAULT", *known.__members__, "a local file"])
-        check_choice(f"weights of {name}", weights, valid)
+        check_choice(f"weights of {name}", weights, [*torchvision_weights(name), "a local file"])
     if file:
         network = _untrained(name)
         try:
@@ -89,6 +88,13 @@ def torchvision_backbone(name: str, *, weights: Path | str | None = None) -> nn.
     setattr(network, part, nn.AdaptiveAvgPool2d(1) if any(pools) else nn.Identity())
     preset = known["DEFAULT"].transforms()
     return nn.Sequential(Normalise(preset.mean, preset.std), network, nn.Flatten())
+
+
+def torchvision_weights(name: str) -> list[str]:
+    """Return the names of the weights that torchvision has for a model."""
+    from torchvision import models
+
+    return list(dict.fromkeys(["DEFAULT", *models.get_model_weights(name).__members__]))
 
 
 def torchvision_interpolation(name: str) -> str:

@@ -9,18 +9,18 @@ from matplotlib.figure import Figure
 
 from taskhead.method.head_preparation import HeadPreparation
 from taskhead.method.prepared import Prepared
-from taskhead.practice.prepare import Final, Outcome
+from taskhead.practice.outcome import Final, Outcome
 from taskhead.practice.recommend import Advice
 from taskhead.practice.search import in_words
 from taskhead.report.panels import grid
 from taskhead.report.series import interval
 
 
-def energy_as_it_falls(heads: Sequence[Prepared], left: float) -> Figure:
-    """Draw the energy of one trajectory against its epochs, and the energy that is to be left."""
+def energy_as_it_falls(heads: Sequence[Prepared], chosen: Prepared) -> Figure:
+    """Draw the energy of one trajectory against its epochs; a square marks the chosen stop."""
     figure, (axis,) = grid(1)
     axis.plot([head.tau for head in heads], [head.aie for head in heads], "o-", ms=3.5, color="C0")
-    axis.axhline(left, color="C1", lw=1.2, ls="--", label="recommended")
+    axis.plot(chosen.tau, chosen.aie, "s", ms=8, color="C1", label="recommended")
     axis.set_xscale("symlog", linthresh=1)
     axis.set(xlabel="epochs of head probing", ylabel="energy left (AIE)")
     axis.set(xlim=(0, None), ylim=(0, None))
@@ -57,7 +57,7 @@ def accuracy_against_energy(advice: Advice) -> Figure:
 
 def confusion_matrix(outcome: Outcome, final: Final) -> Figure:
     """Draw how many test images of each class (rows) a model takes for which class (columns)."""
-    classes, told = outcome.found.classes, final.logits.argmax(dim=1).cpu()
+    classes, told = outcome.classes, final.logits.argmax(dim=1).cpu()
     matrix = np.zeros((len(classes), len(classes)), dtype=int)
     np.add.at(matrix, (outcome.task.test.labels.cpu().numpy(), told.numpy()), 1)
     side = 2 + 0.35 * len(classes)

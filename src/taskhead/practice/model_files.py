@@ -1,7 +1,8 @@
 """A finetuned network on the disk: weights, a program that runs without this library, and facts."""
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from taskhead.tasks.images import read_images
+from taskhead.practice import example
+from taskhead.tasks.images import read_images, side_by_side, why_unreadable
+from taskhead.tasks.names import printable
 from taskhead.tasks.storage import file_sha256
+from taskhead.tasks.tree import walk
 
 WEIGHTS, PROGRAM, ONNX, FACTS = "model.pt", "model.pt2", "model.onnx", "model.json"
-SAFE = "model.safetensors"
+SAFE, EXAMPLE = "model.safetensors", "example.py"
 
 
 def save_model(folder: Path, network: nn.Sequential, facts: dict[str, Any], images: Tensor) -> None:
@@ -23,8 +27,8 @@ def save_model(folder: Path, network: nn.Sequential, facts: dict[str, Any], imag
     `model.pt` holds the state dicts of `backbone` and `head`; `model.pt2` is the whole network as
     an exported program, which PyTorch loads and runs alone; `model.safetensors` and `model.onnx`
     are written if the packages safetensors and onnxscript are installed. `model.json` holds the
-    `facts` and the hashes of the files. `images` (N, C, S, S) are a few images of the kind that
-    the network takes, N at least 2; programs take any number of them.
+    `facts` and the hashes of the files; `example.py` uses the program. `images` (N, C, S, S) are a
+    few images of the kind that the network takes, N at least 2; programs take any number of them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     network = network.cpu().eval()
@@ -47,6 +51,7 @@ def save_model(folder: Path, network: nn.Sequential, facts: dict[str, Any], imag
     facts = facts | {"sha256": {name: file_sha256(folder / name) for name in written}}
     text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
     (folder / FACTS).write_text(text, encoding="utf-8")
+    shutil.copyfile(example.__file__, folder / EXAMPLE)
 
 
 def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -72,20 +77,44 @@ def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 @torch.no_grad()
-def predict(folder: Path, files: Sequence[Path]) -> pd.DataFrame:
-    """Return the class of each image file and the probabilities of all classes.
+def predict(
+    folder: Path, paths: Sequence[Path], *, say: Callable[[str], None] | None = None
+) -> pd.DataFrame:
+    """Return the class of each image and the probabilities of all classes.
 
-    One row per file: `file`, `class`, `probability`, then a column for each class.
+    `paths` are image files, and folders of which all images are taken. One row per image: `file`,
+    `class`, `probability`, then a column for each class. `say` is called with a line on each path
+    that cannot be read, which has no row; without it that is an error.
 
-    Raises `ValueError` if the folder holds no model, or a file cannot be read as an image.
+    Raises `ValueError` if the folder holds no model, or a path cannot be read.
     """
     network, facts = load_model(folder)
     classes = facts["classes"]
     how = {"image_size": facts["image_size"], "interpolation": facts["interpolation"]}
-    images = read_images({"all": list(files)}, **how).images
+    columns = [f"p({name})" for name in classes]
+    files = _readable(paths, say)
+    if not files:
+        return pd.DataFrame(columns=["file", "class", "probability", *columns])
+    images = read_images({"all": files}, **how).images
     shares = torch.cat([network(part).softmax(dim=1) for part in images.split(64)])
     highest = shares.max(dim=1)
-    named = {"file": [str(file) for file in files]}
+    named = {"file": [printable(str(file)) for file in files]}
     named["class"] = [classes[i] for i in highest.indices]
     table = pd.DataFrame({**named, "probability": highest.values})
-    return table.join(pd.DataFrame(shares.numpy(), columns=[f"p({name})" for name in classes]))
+    return table.join(pd.DataFrame(shares.numpy(), columns=columns))
+
+
+def _readable(paths: Sequence[Path], say: Callable[[str], None] | None) -> list[Path]:
+    """Return the image files at these paths; with `say`, those that can be read."""
+    inside = {path: walk(path).images if path.is_dir() else [path] for path in paths}
+    files = [file for found in inside.values() for file in found]
+    if say is None:
+        return files
+    for path, found in inside.items():
+        if not found:
+            say(f"folder {printable(str(path))} holds no image")
+    reasons = dict(zip(files, side_by_side(why_unreadable, files), strict=True))
+    for file, reason in reasons.items():
+        if reason:
+            say(f"image {printable(str(file))} cannot be read: {reason}; repair it or leave it out")
+    return [file for file in files if not reasons[file]]

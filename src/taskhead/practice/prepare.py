@@ -2,62 +2,48 @@
 
 import hashlib
 import platform
+import time
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from taskhead import __version__
 from taskhead.method.batches import LabelledImages
-from taskhead.method.checks import check_positive, check_whole
-from taskhead.method.evaluation import accuracy, predict
+from taskhead.method.checks import check_positive, check_seed, check_whole
+from taskhead.method.evaluation import predict
 from taskhead.method.features import fingerprint
 from taskhead.method.finetuning import finetune
 from taskhead.method.head_preparation import HeadPreparation
 from taskhead.method.preparation import prepare_heads
-from taskhead.method.prepared import Prepared
-from taskhead.models.backbones import interpolation, pretrained_backbone
+from taskhead.method.prepared import EnergyNotReached, Prepared
+from taskhead.models.backbones import (
+    FOR_IMAGES,
+    check_backbone,
+    check_weights,
+    interpolation,
+    pretrained_backbone,
+)
 from taskhead.models.checkpoints import weights_label
 from taskhead.practice.model_files import save_model
+from taskhead.practice.outcome import Final, Outcome
 from taskhead.practice.recommend import END, Advice, BudgetTooShort, recommend
 from taskhead.practice.search import in_words
 from taskhead.tasks.folders import folder_label, load_task
-from taskhead.tasks.found import Found, find_images
+from taskhead.tasks.found import find_images
+from taskhead.tasks.names import printable
 from taskhead.tasks.task import Task
 from taskhead.tasks.words import describe
 
 SEARCH = 0.75  # share of the budget for the search; the rest is for the final models
 SIDES = {"cpu": 96}  # of images by device, in pixels
 SIDE = 224
-
-
-@dataclass(frozen=True)
-class Final:
-    """A model that was finetuned on all images but those for testing, and what it says of these.
-
-    `head` is the prepared head it started from, `logits` (N, K) are those of the test images.
-    """
-
-    head: Prepared
-    network: nn.Sequential
-    logits: Tensor
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What preparing a model for a folder came to; `finals` begins with the recommended one."""
-
-    found: Found
-    task: Task
-    advice: Advice
-    finals: dict[HeadPreparation, Final]
-    facts: dict[str, Any]
+_DRAWN = (0, *(2**n for n in range(9)), END)  # epochs at which the energy is drawn
 
 
 def prepare(
@@ -109,10 +95,19 @@ def prepare(
     BudgetTooShort
         If the budget has no room for the search, which three short finetunings tell.
     """
+    began = time.monotonic()
     check_positive("minutes", minutes)
+    check_seed(seed)
     device = torch.device(device)
     size = SIDES.get(device.type, SIDE) if image_size is None else image_size
-    check_whole("image_size", size, least=1)
+    check_whole("image_size", size, least=8)
+    check_backbone(backbone, FOR_IMAGES)
+    check_weights(backbone, weights)
+
+    def say_in_time(line: str) -> None:
+        left = max(0.0, minutes - (time.monotonic() - began) / 60)
+        say(f"{line}; {left:.1f} minutes left")
+
     found = find_images(folder, labels=labels, domain=domain, skip_unreadable=skip_unreadable)
     for line in describe(found):
         say(line)
@@ -131,7 +126,7 @@ def prepare(
         "weights": weights_label(weights),
         "backbone_sha256": fingerprint(network),
         "data": folder_label(folder),
-        "classes": found.classes,
+        "classes": list(map(printable, found.classes)),
         "image_size": size,
         "interpolation": resized,
         "seed": seed,
@@ -146,20 +141,23 @@ def prepare(
             seed=seed,
             device=device,
             ledger=out / f"search-{_digest(facts)}.jsonl",
-            say=say,
+            say=say_in_time,
         )
     except BudgetTooShort as error:
         raise BudgetTooShort(error.needed / SEARCH, minutes) from None
     say(advice.reason)
     ways = dict.fromkeys([advice.preparation, HeadPreparation(tau=0), HeadPreparation(tau=END)])
-    finals = {way: _finish(network, train, task, way, advice) for way in ways}
-    for way, final in finals.items():
-        say(f"{in_words(way)}: test accuracy {_accuracy(final, task):.3f}")
+    drawn = [replace(advice.preparation, tau=tau, energy=None) for tau in _DRAWN]
+    heads = _heads(network, train, [*ways, *drawn], advice.finetuning)
+    finals = {}
+    for way in ways:
+        finals[way] = _finish(heads[way], train, task, advice)
+        say_in_time(f"{in_words(way)}: test accuracy {finals[way].accuracy(task):.3f}")
     facts |= _facts(advice, finals, task)
     best = finals[advice.preparation]
     save_model(out, best.network, facts, task.train.images[:2])
     advice.evidence.to_csv(out / "runs.csv", index=False)
-    return Outcome(found, task, advice, finals, facts)
+    return Outcome(found, task, advice, finals, facts, [heads[way] for way in drawn])
 
 
 def joined(*parts: LabelledImages) -> LabelledImages:
@@ -168,26 +166,27 @@ def joined(*parts: LabelledImages) -> LabelledImages:
     return LabelledImages(images, torch.cat([part.labels for part in parts]))
 
 
-def by_class(final: Final, task: Task) -> pd.Series:
-    """Return the share of each class's test images that is told right, by the class's number."""
-    right = final.logits.argmax(dim=1) == task.test.labels
-    labels = task.test.labels.cpu().numpy()
-    return pd.Series(right.cpu().numpy(), dtype=float).groupby(labels).mean()
+def _heads(
+    network: nn.Module,
+    train: LabelledImages,
+    ways: Iterable[HeadPreparation],
+    finetuning: dict[str, Any],
+) -> dict[HeadPreparation, Prepared]:
+    """Prepare heads; one whose energy is out of reach on these images is the nearest there is."""
+    how = {name: finetuning[name] for name in ("augment", "batch_size", "seed")}
+    different = list(dict.fromkeys(ways))
+    try:
+        heads = prepare_heads(network, train, different, **how)
+    except EnergyNotReached as error:
+        heads = error.prepared
+    return dict(zip(different, heads, strict=True))
 
 
-def _finish(
-    network: nn.Module, train: LabelledImages, task: Task, way: HeadPreparation, advice: Advice
-) -> Final:
-    """Finetune from a head of this preparation on all images but those for testing."""
-    how = {name: advice.finetuning[name] for name in ("augment", "batch_size", "seed")}
-    (head,) = prepare_heads(network, train, [way], **how)
+def _finish(head: Prepared, train: LabelledImages, task: Task, advice: Advice) -> Final:
+    """Finetune from a prepared head on all images but those for testing."""
     result = finetune(head.backbone, head.head, train, task.val, **advice.finetuning)
     last = nn.Sequential(OrderedDict(backbone=result.last[0], head=result.last[1])).eval()
     return Final(head, last, predict(last, task.test.images))
-
-
-def _accuracy(final: Final, task: Task) -> float:
-    return accuracy(final.logits, task.test.labels)
 
 
 def _facts(advice: Advice, finals: dict[HeadPreparation, Final], task: Task) -> dict[str, Any]:
@@ -199,8 +198,8 @@ def _facts(advice: Advice, finals: dict[HeadPreparation, Final], task: Task) -> 
         "reason": advice.reason,
         "told_apart": advice.told_apart,
         "images": {name: len(getattr(task, name)) for name in ("train", "val", "test")},
-        "test_accuracy": {in_words(way): _accuracy(f, task) for way, f in finals.items()},
-        "macro_test_accuracy": float(by_class(best, task).mean()),
+        "test_accuracy": {in_words(way): f.accuracy(task) for way, f in finals.items()},
+        "macro_test_accuracy": float(best.by_class(task).mean()),
         "versions": {
             "python": platform.python_version(),
             "taskhead": __version__,

@@ -11,11 +11,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from taskhead.practice.figures import accuracy_against_energy, confusion_matrix
-from taskhead.practice.prepare import Final, Outcome, by_class
+from taskhead.practice.figures import (
+    accuracy_against_energy,
+    confusion_matrix,
+    energy_as_it_falls,
+)
+from taskhead.practice.model_files import EXAMPLE
+from taskhead.practice.outcome import Final, Outcome
 from taskhead.practice.search import in_words
 from taskhead.report.panels import grid
 from taskhead.report.series import interval
+from taskhead.tasks.names import printable
 from taskhead.tasks.words import describe
 
 SHOWN = 12  # images that were told wrong
@@ -50,6 +56,10 @@ def write_report(outcome: Outcome, path: Path) -> None:
         _paragraphs(describe(outcome.found)),
         "<h2>Recommended</h2>",
         _paragraphs(_recommended(outcome, best)),
+        _picture(
+            energy_as_it_falls(outcome.falling, best.head),
+            "Energy against the epochs of probing, with a square where probing stops",
+        ),
         "<h2>How sure</h2>",
         _paragraphs(
             ["Validation accuracy of each preparation, over splits of the training images:"]
@@ -64,9 +74,11 @@ def write_report(outcome: Outcome, path: Path) -> None:
         *_by_class(outcome, best),
         *_told_wrong(outcome, best),
         "<h2>Use it</h2>",
-        f"<pre>taskhead predict {html.escape(str(path.parent))} IMAGE</pre>",
+        f"<pre>taskhead predict {html.escape(printable(str(path.parent)))} IMAGE</pre>",
+        _paragraphs([f"Or without this library, by {EXAMPLE} in the same folder:"]),
+        f"<pre>{html.escape((path.parent / EXAMPLE).read_text(encoding='utf-8'))}</pre>",
     ]
-    title = f"A model for {html.escape(outcome.found.root.name)}"
+    title = f"A model for {html.escape(printable(outcome.found.root.name))}"
     path.write_text(_PAGE.substitute(title=title, body="\n".join(parts)), encoding="utf-8")
 
 
@@ -98,14 +110,14 @@ def tested(outcome: Outcome) -> pd.DataFrame:
         half = 1.96 * np.sqrt((share * (1 - share) + 1 / n) / n)
         rows[in_words(way)] = {
             "test accuracy": _percent(share, half),
-            "mean over classes": f"{100 * by_class(final, outcome.task).mean():.1f} %",
+            "mean over classes": f"{100 * final.by_class(outcome.task).mean():.1f} %",
         }
     return pd.DataFrame(rows).T
 
 
 def _by_class(outcome: Outcome, best: Final) -> Iterable[str]:
-    classes, labels = outcome.found.classes, outcome.task.test.labels.cpu().numpy()
-    shares = by_class(best, outcome.task)
+    classes, labels = outcome.classes, outcome.task.test.labels.cpu().numpy()
+    shares = best.by_class(outcome.task)
     counts = np.bincount(labels, minlength=len(classes))
     right = [f"{100 * share:.0f} %" for share in shares.reindex(range(len(classes)))]
     yield _table(pd.DataFrame({"test images": counts, "told right": right}, index=classes))
@@ -123,8 +135,8 @@ def _told_wrong(outcome: Outcome, best: Final) -> Iterable[str]:
     figure, axes = grid(len(wrong), 4)
     for axis, index in zip(axes, wrong, strict=False):
         axis.imshow(outcome.task.test.images[index].permute(1, 2, 0).cpu().numpy())
-        true = outcome.found.classes[int(outcome.task.test.labels[index])]
-        axis.set_title(f"{outcome.found.classes[int(told[index])]}, not {true}", fontsize=8)
+        true = outcome.classes[int(outcome.task.test.labels[index])]
+        axis.set_title(f"{outcome.classes[int(told[index])]}, not {true}", fontsize=8)
         axis.axis("off")
     yield _picture(figure, "Test images with the class told and the true one")
 

@@ -124,8 +124,8 @@ def choose_domain(root: Path, domain: str | None, inside: Mapping[str, set[str]]
         classes = ", ".join(sorted(set.union(*inside.values())))
         raise ValueError(
             f"{root} can be read in two ways: as domains {names}, each with the classes "
-            f"{classes}; or as classes {names}, with folders inside. Give the domain to learn, or "
-            f"the domain {HERE!r} for classes; splits are known by the names train, val and test"
+            f"{classes}; or as classes {names}, with folders inside. Give the domain to learn "
+            f"(domain), or {HERE!r} for classes; splits are known by the names train, val and test"
         )
     if domain not in inside:
         raise ValueError(f"{root} has the domains {names}; got {domain!r}")

@@ -17,6 +17,7 @@ def read_rows(file: Path, sample: str, splits: Sequence[str]) -> list[dict[str, 
     split.
     """
     columns = (sample, "label")
+    asked = f"give a CSV file with the columns {sample} and label, and perhaps split"
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             first = lines.readline()
@@ -27,12 +28,12 @@ def read_rows(file: Path, sample: str, splits: Sequence[str]) -> list[dict[str, 
             missing = [name for name in columns if name not in given]
             rows = [] if missing else list(table)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"file of {sample}s and labels {file} cannot be read: {error}") from None
-    if missing:
+        reason = getattr(error, "strerror", None) or error
         raise ValueError(
-            f"{file} has no column {missing[0]!r} but {given}; give a CSV file with the columns "
-            f"{sample} and label, and perhaps split"
-        )
+            f"file of {sample}s and labels {file} cannot be read: {reason}; {asked}"
+        ) from None
+    if missing:
+        raise ValueError(f"{file} has no column {missing[0]!r} but {given}; {asked}")
     for number, row in enumerate(rows, start=1):
         split = split_called(row.get("split") or "train")
         for name, wrong in (
