@@ -27,6 +27,7 @@ SEARCHED = [
     "imagenet-to-cifar10",
     "imagenet-to-pacs",
     "imagenet-to-solar-cells",
+    "minilm-to-subj",
 ]
 SWEEPS = SEARCHED
 LENGTHS = ["digits", "cifar10-to-cifar100", "imagenet-to-cifar10", "imagenet-to-solar-cells"]
@@ -49,6 +50,8 @@ COMPLETE = [
     ("head_rate", "digits"),
     ("initial_head", "digits"),
     ("dynamics", "digits"),
+    ("initial_heads", "digits"),
+    ("initial_heads", "minilm-to-subj"),
     *(("initial_gradients", setting) for setting in SEARCHED),
     *(("length_search", setting) for setting in LENGTHS),
     *(("rate_search", setting) for setting in SEARCHED),
@@ -137,9 +140,9 @@ def test_readme_shows_the_scorecard():
     assert (moved == SUPPORTED).mean() >= 0.5
     sweeps = results.read_study("energy_sweep", tables.recorded_folder())
     ratios = pd.Series(front_page.times_as_far(sweeps))
-    small = ~ratios.index.str.startswith("imagenet")
-    assert ratios[small].min() > 10
-    assert ratios[~small].max() < 2
+    imagenet = ratios.index.str.startswith("imagenet")
+    assert ratios[~imagenet].min() > 5
+    assert ratios[imagenet].max() < 2
 
 
 @pytest.mark.parametrize("setting", SWEEPS)

@@ -22,11 +22,10 @@ def steps_to_levels(table: pd.DataFrame) -> pd.DataFrame:
         counts = runs.pivot_table("probed_steps", "energy", "rate", aggfunc="size")
         steps = steps.where(counts == runs["seed"].nunique())
         constant = steps.drop(columns=AUTO)
-        for level, best in constant.min(axis=1).items():
-            auto = steps.loc[level, AUTO]
-            row = {"series": name, "energy": level, "steps": auto, "best constant": best}
-            rows.append(row | {"its rate": constant.loc[level].idxmin(), "ratio": auto / best})
-    return pd.DataFrame(rows)
+        best, rates = constant.min(axis=1), constant.idxmin(axis=1)
+        columns = {"steps": steps[AUTO], "best constant": best, "its rate": rates}
+        rows.append(pd.DataFrame({"series": name, **columns, "ratio": steps[AUTO] / best}))
+    return pd.concat(rows).reset_index(names="energy")
 
 
 def in_short(steps: pd.DataFrame) -> pd.DataFrame:
