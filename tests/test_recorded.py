@@ -50,6 +50,7 @@ COMPLETE = [
     ("head_rate", "digits"),
     ("initial_head", "digits"),
     ("dynamics", "digits"),
+    ("lora_rate_search", "minilm-to-subj"),
     ("initial_heads", "digits"),
     ("initial_heads", "minilm-to-subj"),
     *(("initial_gradients", setting) for setting in SEARCHED),
@@ -100,6 +101,13 @@ def test_rate_in_use_is_the_one_the_search_chose_on_other_seeds(setting: str):
     assert set(sweep["ft_lr"]) == {in_use}
     assert set(search["ft_epochs"]) == set(sweep["ft_epochs"])
     assert not set(search["seed"]) & set(sweep["seed"])
+
+
+def test_rate_of_adapters_is_the_one_their_search_chose():
+    search = table("lora_rate_search", "minilm-to-subj")
+    runs = make_plan("lora", setting="minilm-to-subj", preset="laptop").runs
+    choice = smallest_sufficient(search, "ft_lr")
+    assert choice.index[choice["chosen"]].tolist() == list({run.ft_lr for run in runs})
 
 
 @pytest.mark.parametrize("setting", LENGTHS)
