@@ -147,7 +147,7 @@ def test_what_is_not_given_changes_nothing():
         ("energy_sweep", "digits", {"domain": "photo"}, "'photo'"),
         ("energy_sweep", "digits", {"data": "photos"}, "'photos'.* imagefolder"),
         ("energy_sweep", "imagenet-to-pacs", {"domain": "clay"}, "art_painting.*'clay'"),
-        ("rate_search", "digits", {"ft_lr": 0.1}, "'ft_lr'; valid"),
+        ("rate_search", "digits", {"ft_lr": 0.1}, "varies ft_lr itself, got 0.1"),
         ("batchnorm_drift", "digits", {"ft_lr": 0.1}, "'ft_lr'; valid"),
         ("toy_linear", "toy", {"backbone": "resnet20"}, "'backbone'; valid"),
     ],
