@@ -48,7 +48,7 @@ def complaint(capsys: pytest.CaptureFixture, arguments: list[str]) -> str:
         ({"--seeds": "-1"}, "-1"),
         ({"--image-size": "16"}, "16"),
         ({"--train-per-class": "200"}, "train_per_class=200"),
-        ({"--ft-lr": "nan"}, "ft_lr"),
+        ({"--ft-lr": "nan"}, "--ft-lr"),
         ({"--weights": "V1"}, "'V1'"),
         ({"--data": "photos"}, "'photos'"),
         ({"--setting": "imagefolder", "--data": "no"}, "folder no"),
