@@ -5,7 +5,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from taskhead.report import rules
-from taskhead.report.panels import curve, grid, label_at_the_end
+from taskhead.report.panels import COLORS, curve, grid, label_at_the_end
 from taskhead.report.scorecard import HEADS
 from taskhead.report.series import by_series, done, ends, relative, stops
 
@@ -64,7 +64,7 @@ def distances(table: pd.DataFrame) -> Figure:
     lines = by_series(relative(table))
     figure, (axis,) = grid(1)
     for color, (name, runs) in zip(
-        sns.color_palette("colorblind", len(lines)), lines.items(), strict=True
+        sns.color_palette(COLORS, len(lines)), lines.items(), strict=True
     ):
         curve(axis, runs, "aie", "euclidean", color=color, label=title(name))
     axis.set_yscale("log", base=2)

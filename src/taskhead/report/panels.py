@@ -19,6 +19,8 @@ _HORIZONTAL = {"aie": "energy left (AIE)", "tau": _EPOCHS, "probed_epochs": _EPO
 SEEDS_FOR_BANDS = 5
 WIDTH, HEIGHT = 2.3, 2.1  # of a panel, in inches: two side by side can be read on a phone
 DPI = 160
+# Seaborn's colour-blind palette without pink and yellow, too pale for the names of curves.
+COLORS = [c for k, c in enumerate(sns.color_palette("colorblind")) if k not in (6, 8)]
 _LONG = 24  # characters of a name that has a line of the legend for itself
 _LINE_OF_TEXT = 0.07  # of the height of a panel
 _KEYS = {*field_names(Run), "epoch"}
@@ -31,7 +33,7 @@ def panels(
     *,
     x: str = "aie",
     xlabel: str | None = None,
-    palette: str = "colorblind",
+    palette: str | None = None,
     title: str | None = None,
 ) -> Figure:
     """Draw a panel for each column in `labels`, with a curve for each of the named `lines`.
@@ -40,7 +42,7 @@ def panels(
     Several lines have a legend with this `title`, in the panel that is left over, else above all.
     """
     figure, axes = grid(len(labels))
-    colors = sns.color_palette(palette, len(lines))
+    colors = sns.color_palette(palette or COLORS, len(lines))
     for axis, (name, label) in zip(axes, labels.items(), strict=False):
         against = _epochs(lines) if name == "aie" and x == "aie" else x
         for color, (line, rows) in zip(colors, lines.items(), strict=True):
