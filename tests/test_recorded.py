@@ -30,7 +30,13 @@ SEARCHED = [
     "minilm-to-subj",
 ]
 SWEEPS = SEARCHED
-LENGTHS = ["digits", "cifar10-to-cifar100", "imagenet-to-cifar10", "imagenet-to-solar-cells"]
+LENGTHS = [
+    "digits",
+    "cifar10-to-cifar100",
+    "imagenet-to-cifar10",
+    "imagenet-to-pacs",
+    "imagenet-to-solar-cells",
+]
 COMPLETE = [
     ("toy_linear", "toy"),
     ("lazy_limit", "toy"),
