@@ -54,6 +54,30 @@ def test_distance_without_probing_is_compared_with_the_longest():
     assert front_page.times_as_far(runs) == {"one": pytest.approx(2)}
 
 
+def test_costs_name_the_worst_series_of_either_end():
+    accuracies = {  # no probing, in between, the end; validation prefers the one in between
+        "one": [[0.5, 0.7, 0.8], [0.6, 0.8, 0.9]],
+        "digits": [[0.7, 0.8, 0.7], [0.7, 0.8, 0.7]],
+    }
+    runs = pd.DataFrame(
+        [
+            {"setting": setting, "domain": None, "seed": seed, "tau": tau, "energy": energy}
+            | {"aie": aie, "test_accuracy": accuracy, "outcome": "done"}
+            | {"val_accuracy": 1.0 if energy else 0.5}
+            for setting, of_seeds in accuracies.items()
+            for seed, of_stops in enumerate(of_seeds)
+            for tau, energy, aie, accuracy in zip(
+                [0, None, 9], [None, 0.5, None], [0.9, 0.5, 0.1], of_stops, strict=True
+            )
+        ]
+    )
+    assert front_page.costs(runs) == (
+        "Against the stop that validation chooses, no probing costs up to 20.0 ± 0.0 (one) points "
+        "of test accuracy, probing to the end up to 10.0 ± 0.0 (digits). One of these two was "
+        "clearly better than that stop in 1 of 2 series."
+    )
+
+
 @pytest.mark.parametrize(
     ("series", "title"),
     [

@@ -76,6 +76,7 @@ def _scorecard() -> dict[str, str]:
     parts = {"claims": card[trends], "principles": card[~trends]}
     return {
         "answer": front_page.answer(card),
+        "costs": front_page.costs(read_study("energy_sweep", recorded_folder())),
         "scorecard": _by_setting(card[trends]).to_markdown(),
         "before_and_now": _before_and_now(card).to_markdown(),
         "regrets": replay.regrets(replay.accuracies(recorded_folder())).to_markdown(floatfmt=".2g"),
