@@ -19,7 +19,7 @@ from taskhead.report import bounds, claims, dynamics, front_page, scorecard
 from taskhead.report.choices import smallest_sufficient
 from taskhead.report.effects import powers
 from taskhead.report.rules import SUPPORTED, UNDECIDED
-from taskhead.report.series import NO_PROBING, by_series, stops
+from taskhead.report.series import NO_PROBING, by_series, relative, stops
 
 SEARCHED = [
     "digits",
@@ -57,6 +57,7 @@ COMPLETE = [
     ("initial_head", "digits"),
     ("dynamics", "digits"),
     ("lora_rate_search", "minilm-to-subj"),
+    ("lora", "minilm-to-subj"),
     ("initial_heads", "digits"),
     ("initial_heads", "minilm-to-subj"),
     *(("initial_gradients", setting) for setting in SEARCHED),
@@ -114,6 +115,24 @@ def test_rate_of_adapters_is_the_one_their_search_chose():
     runs = make_plan("lora", setting="minilm-to-subj", preset="laptop").runs
     choice = smallest_sufficient(search, "ft_lr")
     assert choice.index[choice["chosen"]].tolist() == list({run.ft_lr for run in runs})
+
+
+def test_page_on_sentences_says_how_adapters_compare_with_full_finetuning():
+    full, adapters = table("energy_sweep", "minilm-to-subj"), table("lora", "minilm-to-subj")
+    told = claims.judge_beside_recorded(pd.concat([full, adapters])).query(
+        "reading == @claims.WHOLE"
+    )
+    by_part = told.pivot(index="measure", columns="series", values="verdict")
+    assert by_part.iloc[:, 0].tolist() == by_part.iloc[:, 1].tolist()
+    columns = ["euclidean", "test_accuracy"]
+    means = [
+        relative(rows).assign(stop=stops).groupby("stop")[columns].mean()
+        for rows in (full, adapters)
+    ]
+    farther = (means[1] / means[0]).dropna()["euclidean"]
+    assert farther["tau = 400"] > 1 > farther[NO_PROBING]
+    assert farther.between(0.9, 1.4).all()
+    assert (means[1] - means[0])["test_accuracy"].abs().max() < 0.01
 
 
 @pytest.mark.parametrize("setting", LENGTHS)
