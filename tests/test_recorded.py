@@ -28,6 +28,7 @@ SEARCHED = [
     "imagenet-to-pacs",
     "imagenet-to-solar-cells",
     "minilm-to-subj",
+    "minilm-to-trec",
 ]
 SWEEPS = SEARCHED
 LENGTHS = [
