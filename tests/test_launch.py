@@ -9,12 +9,14 @@ from pathlib import Path
 from types import ModuleType
 
 import nbformat
+import pandas as pd
 import pytest
 import yaml
 from address import write_address
 from conftest import REPOSITORY, repository_files
 from IPython.core.interactiveshell import InteractiveShell
 from launch import launch_links, launch_table
+from memory import COLUMN, MEASURED, memory_table
 from nbformat import NotebookNode
 from pages import link_pages, pages, title
 from pybtex.database import parse_file
@@ -179,3 +181,12 @@ def test_nothing_is_installed_elsewhere_nor_twice(shell, monkeypatch, missing: s
 @EVERY
 def test_colab_cell_names_the_version_of_the_library(path: Path):
     assert re.findall(r"(?:==|@v)([\d.]+)", colab_cell(read(path))) == [taskhead.__version__]
+
+
+def test_every_notebook_fits_into_the_memory_that_binder_gives(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(REPOSITORY)
+    peaks = pd.read_csv(MEASURED, index_col="notebook")[COLUMN]
+    notebooks = [Path(file).stem for file in FILES.values() if file.endswith(".ipynb")]
+    assert sorted(peaks.index) == sorted(notebooks)
+    assert peaks.between(100, 2000).all()
+    assert memory_table(FILES).count("](../notebooks/") == len(notebooks)

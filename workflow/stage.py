@@ -14,6 +14,7 @@ import vl_convert
 import yaml
 from figure_index import figure_index
 from launch import launch_table
+from memory import memory_table
 from nbformat import NotebookNode
 from pages import link_pages, pages
 from repository import HOW, edition
@@ -60,6 +61,7 @@ def main() -> None:
     substitutions = {
         **yaml.safe_load((prose / "numbers.yaml").read_text(encoding="utf-8")),
         "launch": launch_table(address, config["repository"]["branch"], files),
+        "memory": memory_table(files),
         "figure_index": figure_index(files),
     }
     footer = edition(__version__, address=address)
