@@ -39,6 +39,15 @@ def table(works: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def in_short(works: Sequence[Mapping[str, Any]]) -> str:
+    """Return a line on each work: how many times as fast as the baseline, and the target."""
+    return "\n".join(
+        f"- **{', '.join(work['work'].split(', ')[:2])}:** {ratio(work):.3g} times as fast. The "
+        f"target, {work['target']}, is {'met' if work['met'] else 'missed'}."
+        for work in works
+    )
+
+
 def notes(works: Sequence[Mapping[str, Any]]) -> str:
     """Return how each work was measured, and how far both sides agree."""
     return "\n".join(

@@ -13,7 +13,7 @@ from torch import nn
 from benchmarks import sides, works
 from benchmarks.__main__ import main
 from benchmarks.measure import bend, extended, total
-from benchmarks.report import ALIKE, render, summary
+from benchmarks.report import ALIKE, in_short, render, summary
 from benchmarks.works import ON_A_GPU, WORKS, Work
 from taskhead.experiments.inputs import load
 from taskhead.experiments.plan import make_plan
@@ -122,7 +122,9 @@ def test_report_is_replaced_only_when_all_is_measured(problem, tmp_path: Path, m
 )
 def test_target_is_met_or_not(ours: list[float], difference: float, met: bool):
     work = Work("a", 4, ours, [8.0], [9.0], 1.0, difference, 0, 1.0, "")
-    assert summary(work)["met"] is met
+    row = summary(work)
+    assert row["met"] is met
+    assert ("is met." if met else "is missed.") in in_short([row])
 
 
 def test_cost_of_a_sweep_probes_every_run_from_scratch():

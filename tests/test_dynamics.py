@@ -74,16 +74,24 @@ def test_ratios_against_the_longest_step_multiply_and_are_told_by_side(steps: pd
     product = math.prod(ratios[name].mean for name in dynamics.FACTORS)
     assert product == pytest.approx(ratios["length"].mean)
     assert ratios["gain"].low <= ratios["gain"].mean <= ratios["gain"].high
-    said = dynamics.said_of_the_first_step(steps)
-    assert "the first step is 0.30 times (0.30 to 0.30) as long as from energy 0.6" in said
-    assert "larger: energy (1.50); smaller: gain (0.20); not shown" in said
-    assert "differ: coherence (1.00), kernel (1.00)" in said
+    told = dynamics.first_step_without_probing(steps).loc["digits", "energy 0.6"]
+    assert told["times"].to_dict() == {
+        "energy": 1.5,
+        "gain": 0.2,
+        "coherence": 1,
+        "kernel": 1,
+        "length": 0.3,
+    }
+    assert told.loc["length", "95 percent interval"] == "0.30 to 0.30"
+    sides = ["larger", "smaller", *["no clear difference"] * 2, "smaller"]
+    assert told["no probing is"].tolist() == sides
 
 
 def test_single_seed_has_ratios_without_an_interval(steps: pd.DataFrame):
-    said = dynamics.said_of_the_first_step(steps[steps["seed"] == 0])
-    assert "is 0.30 times as long" in said
-    assert "not shown to differ: energy" in said
+    told = dynamics.first_step_without_probing(steps[steps["seed"] == 0])
+    assert told["times"].tolist()[-1] == 0.3
+    assert set(told["95 percent interval"]) == {""}
+    assert set(told["no probing is"]) == {"no clear difference"}
 
 
 def test_largest_rate_within_a_tenth_is_named_with_what_is_missed_beyond(steps: pd.DataFrame):
@@ -91,9 +99,9 @@ def test_largest_rate_within_a_tenth_is_named_with_what_is_missed_beyond(steps: 
     worst = share.groupby(steps["ft_lr"]).max()
     assert (worst < 0.1).tolist() == [True, True, True, False]
     said = dynamics.said_of_the_error(steps)
-    assert "up to the rate 0.01 one step" in said
-    assert f"at 0.1 up to {worst[0.1]:.2f} of it is missed" in said
-    assert "begins at 0.005" in said
+    assert "up to the rate 0.01." in said
+    assert f"At 0.1, up to {100 * worst[0.1]:.0f} percent of the step is missed" in said
+    assert "begins at the rate 0.005" in said
     assert "at no rate" in dynamics.said_of_the_error(steps.assign(step_missed=1.0))
 
 
@@ -108,10 +116,9 @@ def test_ends_of_runs_say_when_energy_is_spent_and_the_kernel_is_lost(followed: 
 
 def test_distance_is_compared_with_the_furthest_probed_head(followed: pd.DataFrame):
     sweep = followed[followed["epoch"] == 4].assign(domain=None)
-    said = dynamics.said_of_the_distance(sweep)
-    assert "features end 1.50 times (1.50 to 1.50) as far from where they began" in said
-    assert "from energy 0.6," in said
-    assert dynamics.said_of_the_distance(sweep[sweep["tau"].isna()]) == ""
+    told = dynamics.distance_without_probing(sweep)
+    assert told.loc["digits"].tolist() == ["energy 0.6", 1.5, "1.50 to 1.50"]
+    assert dynamics.distance_without_probing(sweep[sweep["tau"].isna()]).empty
 
 
 def test_prediction_error_is_drawn_by_setting_beside_a_line_of_slope_two(steps: pd.DataFrame):

@@ -42,8 +42,8 @@ def test_trends_name_what_holds_and_what_is_not_decided():
 def test_optimum_is_compared_with_both_ends():
     text = words.optimum(sweep("one", noise=0.0001))
     assert text.startswith("- **one:** Validation accuracy is best at energy 0.5 (AIE 0.50)")
-    assert re.findall(r"(?:gains|loses) (\d+\.\d)", text) == ["25.0", "23.0"]
-    assert "against no probing" not in words.optimum(sweep(noise=0, val_accuracy=lambda e: e))
+    assert re.findall(r"(\d+\.\d) ± \S+ points higher", text) == ["25.0", "23.0"]
+    assert "than with no probing" not in words.optimum(sweep(noise=0, val_accuracy=lambda e: e))
 
 
 def test_series_without_the_column_are_left_out():
@@ -52,6 +52,7 @@ def test_series_without_the_column_are_left_out():
     for one in (sweep("one"), sweep("one").assign(ood_accuracy=float("nan")), partly):
         said = words.optimum(pd.concat([one, two]), judged_on="ood_accuracy")
         assert re.findall(r"\*\*(\w+):\*\*", said) == ["two"]
+        assert "not seen is 0.0" in said
     assert words.optimum(sweep("one"), judged_on="ood_accuracy") == ""
 
 

@@ -21,10 +21,15 @@ class Ratio(NamedTuple):
     low: float
     high: float
 
-    def __str__(self) -> str:
-        """Say "0.54 times (0.45 to 0.64)", without an interval for a single seed."""
-        spread = "" if math.isnan(self.low) else f" ({self.low:.2f} to {self.high:.2f})"
-        return f"{self.mean:.2f} times{spread}"
+    @property
+    def interval(self) -> str:
+        """Its interval as "0.45 to 0.64"; "" for a single seed."""
+        return "" if math.isnan(self.low) else f"{self.low:.2f} to {self.high:.2f}"
+
+    @property
+    def side(self) -> str:
+        """On which side of 1 the interval lies."""
+        return "larger" if self.low > 1 else "smaller" if self.high < 1 else "no clear difference"
 
 
 def slopes(steps: pd.DataFrame) -> pd.DataFrame:
@@ -104,40 +109,42 @@ def through_epochs(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(list(found.values()), index=index).sort_values(["setting", "energy"])
 
 
-def said_of_the_first_step(steps: pd.DataFrame) -> str:
-    """Say of every setting which factors lengthen or shorten the step of a head without probing."""
-    lines = []
-    for setting, (stop, ratios) in against_no_probing(steps).items():
-        sides: dict[str, list[str]] = {"larger": [], "smaller": [], "not shown to differ": []}
-        for name in FACTORS:
-            mean, low, high = ratios[name]
-            side = "larger" if low > 1 else "smaller" if high < 1 else "not shown to differ"
-            sides[side].append(f"{name} ({mean:.2f})")
-        told = [f"{side}: {', '.join(named)}" for side, named in sides.items() if named]
-        lines.append(
-            f"- **{setting}:** without probing the first step is {ratios[LENGTH]} as "
-            f"long as from {stop}, the probed head with the longest. Its factors are, as ratios, "
-            f"{'; '.join(told)}."
-        )
-    return "\n".join(lines)
+def first_step_without_probing(steps: pd.DataFrame) -> pd.DataFrame:
+    """Return how many times as large factors and length are without probing, by setting.
 
-
-def said_of_the_distance(sweep: pd.DataFrame) -> str:
-    """Say of every series how far features end without probing, and from the furthest probed head.
-
-    The table is one of `energy_sweep`.
+    Each is compared with the probed head whose first step is the longest, which the index names.
     """
-    lines = []
+    rows = {
+        (setting, stop, name): {
+            "no probing is": ratio.side,
+            "times": round(ratio.mean, 2),
+            "95 percent interval": ratio.interval,
+        }
+        for setting, (stop, ratios) in against_no_probing(steps).items()
+        for name, ratio in ratios.items()
+    }
+    index = pd.MultiIndex.from_tuples(rows, names=["setting", "compared with", "factor"])
+    return pd.DataFrame(list(rows.values()), index=index)
+
+
+def distance_without_probing(sweep: pd.DataFrame) -> pd.DataFrame:
+    """Return how many times as far features end without probing, by series of `energy_sweep`.
+
+    They are compared with the probed head that moves them furthest. Series in which one of the two
+    is missing are left out.
+    """
+    rows = {}
     for series, runs in by_series(sweep).items():
         (distance,) = curves(runs, "relative_euclidean")
         probed = distance.drop(columns=NO_PROBING, errors="ignore").mean()
         if NO_PROBING in distance and len(probed):
             ratio = _ratio((distance[NO_PROBING] / distance[probed.idxmax()]).map(math.log))
-            lines.append(
-                f"- **{series}:** without probing features end {ratio} as far from where they "
-                f"began as from {probed.idxmax()}, the probed head that moves them furthest."
-            )
-    return "\n".join(lines)
+            rows[series] = {
+                "furthest probed head": probed.idxmax(),
+                "times as far without probing": round(ratio.mean, 2),
+                "95 percent interval": ratio.interval,
+            }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("series")
 
 
 def said_of_the_error(steps: pd.DataFrame) -> str:
@@ -149,13 +156,13 @@ def said_of_the_error(steps: pd.DataFrame) -> str:
         within = worst.index[(worst < A_TENTH).cummin()]
         told = f"up to the rate {within.max():g}" if len(within) else "at no rate"
         beyond = [
-            f"at {rate:g} up to {worst[rate]:.2f} of it is missed"
+            f" At {rate:g}, up to {100 * worst[rate]:.0f} percent of the step is missed."
             for rate in worst.index.difference(within)[:1]
         ]
-        in_use = f"finetuning begins at {load_setting(str(setting)).values['ft_lr']:g}"
         lines.append(
-            f"- **{setting}:** {told} one step is predicted to within a tenth from every head; "
-            f"{'; '.join([*beyond, in_use])}."
+            f"- **{setting}:** Finetuning begins at the rate "
+            f"{load_setting(str(setting)).values['ft_lr']:g}. From every head, one step is "
+            f"predicted to within a tenth {told}.{''.join(beyond)}"
         )
     return "\n".join(lines)
 

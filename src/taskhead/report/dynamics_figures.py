@@ -6,22 +6,23 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from taskhead.report.bounds import GRADIENT, constants
-from taskhead.report.panels import curve, grid
+from taskhead.report.panels import HEIGHT, curve, grid
 from taskhead.report.series import by_series, done, stops
 
 SHOWN = 5  # stops of a setting, evenly over the energies, both ends among them
 MISSED = {
-    "log missed": r"$\log_{10}$ of the mean length missed",
-    "log share": r"$\log_{10}$ of the share missed",
+    "log missed": r"missed length, $\log_{10}$",
+    "log share": r"missed share, $\log_{10}$",
 }
 EPOCHS = {
     "energy_left": "energy left",
-    "kernel_change": "relative change of the kernel",
+    "kernel_change": "change of the kernel",
     "kernel_cosine": r"cosine of $K_t$ and $K_0$",
     "head_cosine": r"cosine of $V_t$ and $V_0$",
-    "share": "share of one step that is missed",
+    "share": "share missed",
     "relative_euclidean": r"distance $\|z_t - z_0\| / \|z_0\|$",
 }
 QUANTITIES = {
@@ -37,7 +38,7 @@ def prediction_error(steps: pd.DataFrame) -> Figure:
     logs = {"log missed": np.log10(steps["step_missed"]), "log share": np.log10(share)}
     table = steps.assign(**logs)
     settings = list(done(table).groupby("setting", sort=False))
-    figure, axes = grid(2 * len(settings))
+    figure, axes = grid(2 * len(settings), height=1.4 * HEIGHT)
     for row, (setting, runs) in enumerate(settings):
         for axis, (name, label) in zip(axes[2 * row :], MISSED.items(), strict=False):
             for color, stop, rows in _coloured(runs):
@@ -66,7 +67,8 @@ def through_finetuning(table: pd.DataFrame) -> Figure:
             axis.set_xscale("symlog", linthresh=1)
             axis.set_xticks(epochs, labels=[f"{each:g}" for each in epochs])
             axis.set(xlabel="epoch of finetuning", ylabel=label, title=setting)
-        axes[6 * row + 1].legend(loc="upper left")
+    named = axes[0].get_legend_handles_labels()
+    figure.legend(*named, loc="outside upper center", ncols=2)
     return figure
 
 
@@ -79,10 +81,11 @@ def distance_against_bounds(table: pd.DataFrame) -> Figure:
         for axis, (quantity, label) in zip(axes[3 * row :], QUANTITIES.items(), strict=False):
             axis.scatter(runs[quantity], runs["euclidean"], c=runs["aie"], s=12)
             ends = np.array([runs[quantity].min(), runs[quantity].max()])
-            axis.plot(ends, c[quantity] * ends, color="black", lw=1, label=f"{c[quantity]:.3g} x")
-            axis.set(xscale="log", yscale="log", xlabel=label, title=name)
-            axis.set_ylabel(r"distance $\|z_T - z_0\|$")
-            axis.legend(title="bound")
+            axis.plot(ends, c[quantity] * ends, color="black", lw=1)
+            axis.set(xscale="log", yscale="log", xlabel=label)
+            for scale in (axis.xaxis, axis.yaxis):
+                scale.set_minor_formatter(NullFormatter())
+        axes[3 * row].set(title=name, ylabel=r"distance $\|z_T - z_0\|$")
         figure.colorbar(axes[3 * row].collections[0], ax=axes[3 * row + 2], label="AIE")
     return figure
 

@@ -16,9 +16,13 @@ from taskhead.report.series import by_series, done, interval, name_value, stops
 LEAST_RANGE = 0.2  # of the energies of a sweep
 _RATES = {
     "searched": (
-        "of the finetuning rates at which every run of the rate search is done, the smallest whose "
-        "validation accuracy after the last epoch is within one point of the best"
+        "it is the smallest of the rate search whose validation accuracy after the last epoch is "
+        "within one point of the best; rates at which a run was not done do not count"
     )
+}
+_ACCURACIES = {
+    "test_accuracy": "test accuracy",
+    "ood_accuracy": "accuracy on domains that finetuning has not seen",
 }
 _KEYS = dict.fromkeys(key for kind in KINDS.values() for key in field_names(kind.run))
 
@@ -27,16 +31,21 @@ def describe(table: pd.DataFrame, setting: Setting) -> str:
     """Say what the runs of an `energy_sweep` table have in common."""
     first, domains = table.iloc[0], table["domain"].dropna().unique()
     own = [f"{name} {first[name]}" for name in ("data", "weights") if pd.notna(first[name])]
-    given = f" Given: {', '.join(own)}." if own else ""
-    size = f"images of {first['image_size']} pixels, " if pd.notna(first["image_size"]) else ""
-    target = f" Target: {' and '.join(domains)}, one at a time." if len(domains) else ""
-    return (
-        f"**Setting {setting.name}:** {setting.description}.{target} Backbone {first['backbone']}, "
-        f"{size}{first['train_per_class']} training samples of each class.{given} "
-        f"Probing rate {first['hp_lr']}, finetuning rate {first['ft_lr']:g} "
-        f"({_reason(first, setting)}), {first['ft_epochs']} epochs of finetuning. "
-        f"{left_out(table) or f'All {len(table)} runs are done'}. {small_range(table)}".strip()
-    )
+    size = f", images of {first['image_size']} pixels" if pd.notna(first["image_size"]) else ""
+    probing = "taken from the data" if first["hp_lr"] == "auto" else first["hp_lr"]
+    facts = {
+        "Backbone": f"{first['backbone']}{size}",
+        "Training samples": f"{first['train_per_class']} of each class",
+        "Target": f"{' and '.join(domains)}, one at a time" if len(domains) else "",
+        "Given": ", ".join(own),
+        "Rate of probing": probing,
+        "Finetuning": f"{first['ft_epochs']} epochs at the rate {first['ft_lr']:g}",
+        "Why this rate": _reason(first, setting),
+        "Runs": left_out(table) or f"all {len(table)} are done",
+    }
+    listed = "\n".join(f"- {name}: {fact}." for name, fact in facts.items() if fact)
+    said = [f"**Setting {setting.name}:** {setting.description}.", listed, small_range(table)]
+    return "\n\n".join(filter(None, said))
 
 
 def small_range(table: pd.DataFrame) -> str:
@@ -128,23 +137,23 @@ def optimum(table: pd.DataFrame, *, judged_on: str = "test_accuracy") -> str:
     Series in which a run that is done lacks the column `judged_on` are left out.
     """
     return "\n".join(
-        f"- **{name}:** {comparison(chosen_stop(runs, judged_on=judged_on))}"
+        f"- **{name}:** {comparison(chosen_stop(runs, judged_on=judged_on), judged_on)}"
         for name, runs in by_series(table).items()
         if judged_on in runs and done(runs)[judged_on].notna().all()
     )
 
 
-def comparison(ends: pd.DataFrame) -> str:
-    """Put the rows of a `chosen_stop` table into words."""
+def comparison(ends: pd.DataFrame, judged_on: str = "test_accuracy") -> str:
+    """Put the rows of a `chosen_stop` table, made with `judged_on`, into words."""
     first = ends.iloc[0]
     said = [
-        f"against {end['compared with']} it {_change(end['difference'], end['half width'])}"
+        f"{_change(end['difference'], end['half width'])} than with {end['compared with']}"
         for end in ends.to_dict("records")
         if end["compared with"] != end["chosen"]
     ]
     return (
-        f"Validation accuracy is best at {first['chosen']} (AIE {first['AIE']:.2f}); "
-        f"{'; '.join(said)}."
+        f"Validation accuracy is best at {first['chosen']} (AIE {first['AIE']:.2f}). There "
+        f"{_ACCURACIES[judged_on]} is {' and '.join(said)}."
     )
 
 
@@ -182,8 +191,11 @@ def lazy_errors(table: pd.DataFrame) -> str:
         most = table.groupby("head_norm")[[f"{name}_error", f"{name}_bound"]].max().iloc[-2:]
         (before, last), (_, bound) = most.iloc[:, 0], most.iloc[:, 1]
         slope = math.log(last / before) / math.log(most.index[1] / most.index[0])
-        said.append(f"{slope:.2f} for the {label}, whose bound is {bound / last:.0f} times as high")
-    return f"Between the two largest heads the slope is {'; '.join(said)}."
+        said.append(
+            f"- **{label.capitalize()}:** slope {slope:.2f}; the bound is {bound / last:.0f} times "
+            "as high as the error."
+        )
+    return "Between the two largest heads:\n\n" + "\n".join(said)
 
 
 def tolerance() -> str:
@@ -210,4 +222,5 @@ def _claim(row: dict) -> str:
 
 def _change(difference: float, half: float) -> str:
     spread = f" ± {100 * half:.1f}" if half == half else ""
-    return f"{'gains' if difference >= 0 else 'loses'} {abs(100 * difference):.1f}{spread} points"
+    side = "higher" if difference >= 0 else "lower"
+    return f"{abs(100 * difference):.1f}{spread} points {side}"
