@@ -1,4 +1,4 @@
-"""Measure the peak memory of each notebook of the book, as a reader launches it, and show it in a table.
+"""Measure the peak memory of each notebook of the book, as a reader launches it, in a table.
 
 python workflow/memory.py
 """
