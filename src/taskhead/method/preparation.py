@@ -72,8 +72,8 @@ def prepare_heads(
         or None.
     views
         Views of each image to probe on; they take views * N * h numbers of memory. 0 probes on
-        the images as they are. Ten others serve to measure the energy. Without augmentation there
-        is one view.
+        the images as they are. Ten others serve to measure the energy, fewer where N is above
+        5,000. Without augmentation there is one view.
     bn_mode, dropout
         The BatchNorm mode of finetuning, and whether dropout and stochastic depth act in it.
     seed
