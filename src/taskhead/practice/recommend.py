@@ -116,7 +116,7 @@ def recommend(
         If data or a hyper-parameter is out of range.
     BudgetTooShort
         If the budget has no room for five epochs of each finetuning on two splits; it names what
-        is needed. A pass of a few images is timed before heads are prepared, and an epoch after.
+        is needed. Passes of a few images are timed before heads are prepared, and an epoch after.
     """
     began = time.monotonic()
     check_module("backbone", backbone)

@@ -78,8 +78,8 @@ def write_report(outcome: Outcome, path: Path) -> None:
         "<h2>On the test images</h2>",
         _paragraphs(
             [
-                "These images had no part in the choices above. The recommended model stands first; "
-                "the others are the fixed choices, as a check."
+                "These images had no part in the choices above. The recommended model stands "
+                "first; the others are the fixed choices, as a check."
             ]
         ),
         _table(tested(outcome)),

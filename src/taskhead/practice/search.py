@@ -22,7 +22,7 @@ from taskhead.practice.splits import Splits
 FIRST, FURTHER = 9, 5  # finetunings of full length, at most, on the first split and on each other
 _VIEWS = 10  # of an image, to probe on
 _ROWS = 50_000  # of features in memory, beyond which images have fewer views
-_TIMED = 32  # images, to time a pass through the backbone
+_TIMED, _PASSES = 32, 5  # images, and passes of them through the backbone, to time these
 
 
 @dataclass(frozen=True)
@@ -116,13 +116,14 @@ class Search:
         return {p: known[p] for p in preparations if known[p].outcome == "done"}
 
     def estimate(self) -> None:
-        """Estimate the times of preparing and of an epoch from a pass of a few images."""
-        train = self.splits.train
+        """Estimate the times of preparing and of an epoch, from the fastest of some passes."""
+        train, seconds = self.splits.train, []
         some = train.images[:_TIMED]
-        for _ in range(2):  # the first to warm up
+        for _ in range(_PASSES):
             began = time.monotonic()
             extract_features(self.backbone, some).cpu()
-        passing = (time.monotonic() - began) * len(train) / len(some) / self.splits.whole
+            seconds.append(time.monotonic() - began)
+        passing = min(seconds) * len(train) / len(some) / self.splits.whole
         self.seconds_to_prepare = (views_of(train) + fresh_views(len(train))) * passing
         self.seconds_per_epoch = 3 * passing  # forward, and twice as much backward
 
