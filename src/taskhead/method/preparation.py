@@ -59,7 +59,8 @@ def prepare_heads(
     backbone
         Maps a batch of images to features (N, h).
     train, val
-        `LabelledImages`, a pair of tensors (images, labels), or a map-style `Dataset`.
+        `LabelledImages`, a pair of tensors (images, labels), a map-style `Dataset` or a
+        `DataLoader`.
     preparations
         What to prepare; the result has their order.
     lr

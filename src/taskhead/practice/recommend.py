@@ -92,8 +92,8 @@ def recommend(
     backbone
         Maps a batch of images to features (N, h). It is not changed.
     train, val
-        `LabelledImages`, a pair of tensors, or a map-style `Dataset`. Without `val`, a fifth of
-        the training images is held out, drawn anew for each split.
+        `LabelledImages`, a pair of tensors, a map-style `Dataset` or a `DataLoader`. Without
+        `val`, a fifth of the training images is held out, drawn anew for each split.
     minutes
         The budget, above 0. The number of epochs of a finetuning, 5 to 40, is what it allows on
         four splits.
