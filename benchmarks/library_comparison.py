@@ -101,7 +101,7 @@ def with_fastai(images: Images, epochs: int) -> float:
         valid_col="is_valid",
         item_tfms=fastai.Resize(images.side),
         batch_tfms=fastai.aug_transforms(),
-        bs=32,
+        bs=min(32, int((known["split"] == "train").sum())),  # fastai drops a batch that is not full
     )
     backbone = pretrained_backbone(images.backbone)
     blank = torch.zeros(1, 3, images.side, images.side, dtype=torch.uint8)
