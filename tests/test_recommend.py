@@ -135,6 +135,17 @@ def test_splits_hold_out_every_class_however_uneven():
         Splits(data[torch.tensor([0, 1, 2, 40])], None, 4, seed=0)
 
 
+def test_split_is_the_same_after_another_and_holds_bytes_as_they_are():
+    images = torch.randint(0, 256, (20, 3, 4, 4), dtype=torch.uint8)
+    data = LabelledImages(images, torch.arange(20) % 2)
+    splits = Splits(data, None, 2, seed=0)
+    before, _, after = splits[0], splits[1], splits[0]
+    for one, other in zip(before, after, strict=True):
+        assert torch.equal(one.images, other.images)
+        for image, label in zip(one.images, one.labels, strict=True):
+            assert label in data.labels[(images == image).flatten(1).all(dim=1)]
+
+
 def test_validation_images_are_used_where_they_are_given():
     train, val = blobs(), blobs(4)
     assert list(Splits(train, val, 2, seed=0)) == [(train, val)] * 2

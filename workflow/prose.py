@@ -77,7 +77,7 @@ def libraries(file: Path) -> str:
         first = rows.iloc[0]
         name = f"{folder}: {first['images']:,} images of {first['classes']} classes"
         by_seed = rows.pivot(index="seed", columns="library", values="test_accuracy").dropna()
-        (own,) = (each for each in by_seed if each.startswith("taskhead"))
+        (own,) = (each for each in map(str, by_seed) if each.startswith("taskhead"))
         for library, own_rows in rows.groupby("library", sort=False):
             gain, half = interval(100 * (by_seed[own] - by_seed[library]))
             shown[name, f"{library}, {own_rows['what'].iloc[0]}"] = {

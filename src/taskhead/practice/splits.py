@@ -1,8 +1,5 @@
 """Splits of one's images into those to learn from and those to validate on."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -12,7 +9,7 @@ from taskhead.tasks.images import room_for
 HELD_OUT = 0.2  # of the images, for validation where none are given
 
 
-class Splits(Sequence[tuple[LabelledImages, LabelledImages]]):
+class Splits:
     """Splits of data into training and validation images; one at a time is kept.
 
     Without validation images, a fifth of each class is held out, drawn anew for each split. With
@@ -36,7 +33,7 @@ class Splits(Sequence[tuple[LabelledImages, LabelledImages]]):
         """Return how many splits there are."""
         return self.count
 
-    def __getitem__(self, number: Any) -> tuple[LabelledImages, LabelledImages]:
+    def __getitem__(self, number: int) -> tuple[LabelledImages, LabelledImages]:
         """Return the training and the validation images of a split."""
         number = range(self.count)[number]
         if self.val is not None:
