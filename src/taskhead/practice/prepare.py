@@ -85,7 +85,7 @@ def prepare(
     minutes
         The budget of time, above 0. What of the last two finetunings does not fit is left out.
     spent
-        Seconds of the budget that are over.
+        Seconds of the budget that are over, as by imports.
     augment, seed
         As for `recommend`.
     device
