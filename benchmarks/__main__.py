@@ -1,9 +1,11 @@
 """Measure whole energy sweeps of the engine against the baseline and print one table.
 
     python -m benchmarks --preset laptop --json benchmarks/recorded/cpu.json
+    python -m benchmarks --search --preset laptop --json benchmarks/recorded/search.json
 
+With `--search` it is the search behind a recommendation, in place of sweeps.
 `smoke` takes images and weights made here and says nothing about speed; `laptop` and `gpu` take
-CIFAR-100 and the public checkpoint from the data folder.
+CIFAR-10, CIFAR-100 and public checkpoints from the data folder.
 """
 
 import argparse
@@ -19,6 +21,7 @@ import torch
 
 from benchmarks.measure import machine
 from benchmarks.report import render, summary
+from benchmarks.search import SEARCHES
 from benchmarks.works import PRESETS, WORKS
 
 
@@ -29,6 +32,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--preset", choices=PRESETS, required=True)
+    parser.add_argument("--search", action="store_true", help="measure `recommend`, not sweeps")
     devices = ["cuda", "cpu"] if torch.cuda.is_available() else ["cpu"]
     parser.add_argument("--device", choices=devices, default=devices[0])
     parser.add_argument(
@@ -37,8 +41,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.json and options.json.is_dir():
         parser.error(f"{options.json} is a folder; give a file")
+    works = SEARCHES if options.search else WORKS
     try:
-        report = measure(options.preset, torch.device(options.device), WORKS)
+        report = measure(options.preset, torch.device(options.device), works)
     except (OSError, ValueError, RuntimeError) as error:
         sys.exit(f"benchmarks: error: {error}")
     except KeyboardInterrupt:

@@ -102,8 +102,8 @@ def _made_sweep(
 ) -> Work:
     """Run a small sweep on images and weights made here."""
     with TemporaryDirectory() as folder:
-        options |= {"data": _made_images(Path(folder))}
-        options |= {"weights": _made_weights(Path(folder), network)}
+        options |= {"data": made_images(Path(folder))}
+        options |= {"weights": made_weights(Path(folder), network)}
         options |= {"train_per_class": 4, "tau": [0, 1], "ft_epochs": 3}
         grid = {"setting": "imagefolder", "preset": "smoke", "seeds": [0]}
         return sweep(grid, options, device, (1, 2), 1, least=least)
@@ -210,7 +210,7 @@ def _operations(plan: Plan, task: Task, backbone: nn.Module) -> float:
     return epoch * run.ft_epochs * len(plan.runs)
 
 
-def _made_images(folder: Path, classes: Sequence[int] = range(10)) -> str:
+def made_images(folder: Path, classes: Sequence[int] = range(10)) -> str:
     """Write images of noise, each class around a brightness of its own; return their folder."""
     rng = np.random.default_rng(0)
     for label in classes:
@@ -222,7 +222,7 @@ def _made_images(folder: Path, classes: Sequence[int] = range(10)) -> str:
     return str(folder / "images")
 
 
-def _made_weights(folder: Path, network: nn.Module) -> str:
+def made_weights(folder: Path, network: nn.Module) -> str:
     """Write weights of an untrained network whose features stay small; return their file."""
     generator = torch.Generator().manual_seed(0)
     for module in network.modules():

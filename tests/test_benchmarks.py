@@ -5,6 +5,8 @@ import statistics
 import sys
 from pathlib import Path
 
+import pandas as pd
+import prose
 import pytest
 import torch
 from conftest import REPOSITORY
@@ -14,12 +16,14 @@ from benchmarks import sides, works
 from benchmarks.__main__ import main
 from benchmarks.measure import bend, extended, total
 from benchmarks.report import ALIKE, in_short, render, summary
+from benchmarks.search import SEARCHES, _cost
 from benchmarks.works import ON_A_GPU, WORKS, Work
 from taskhead.experiments.inputs import load
 from taskhead.experiments.plan import make_plan
 from taskhead.method.finetuning import finetune
 from taskhead.method.heads import make_head
 from taskhead.models.torchvision import Normalise
+from taskhead.practice import recommend as recommending
 
 RECORDED = sorted((REPOSITORY / "benchmarks" / "recorded").glob("*.json"))
 GRID = {"setting": "digits", "preset": "smoke", "options": {"hp_lr": 0.05, "tau": [0, 16, 256]}}
@@ -75,7 +79,7 @@ def test_baseline_normalises_as_the_backbone_does():
 def test_recorded_report_stands_in_the_readme(file: Path):
     recorded = json.loads(file.read_text())
     assert recorded["preset"] != "smoke"
-    assert len(recorded["works"]) in (len(WORKS), len(ON_A_GPU))
+    assert len(recorded["works"]) in (len(WORKS), len(ON_A_GPU), len(SEARCHES))
     assert all(len(work["ours"]) >= 3 for work in recorded["works"])
     assert all(work["difference"] <= ALIKE for work in recorded["works"])
     assert "changed" not in recorded["machine"]["commit"]
@@ -134,7 +138,42 @@ def test_cost_of_a_sweep_probes_every_run_from_scratch():
     assert cost == 2 * (16 + 256) + 2 * 3 * 10 * 2
 
 
+def test_search_is_measured_on_both_sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name, value in {"EPOCHS": (1, 2), "SPLITS": 2, "RATES": (1e-4, 1e-3)}.items():
+        monkeypatch.setattr(recommending, name, value)
+    file = tmp_path / "search.json"
+    command = ["benchmarks", "--search", "--preset", "smoke", "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", [*command, "--json", str(file)])
+    main()
+    (work,) = json.loads(file.read_text())["works"]
+    assert min(*work["ours"], *work["baseline"], *work["b0"], work["floor"]) > 0
+    assert work["difference"] <= 1e-4
+
+
+def test_cost_of_a_search_probes_once_for_each_split_and_smoothing():
+    times = {"B1 HP 1": [1.0], "B1 HP 2": [2.0], "B1 FT 1": [10.0], "B1 FT 2": [20.0]}
+    rows = [(0, 0.0, 2), (0, 0.0, 5), (0, 0.3, 5), (1, 0.0, 5)]
+    evidence = pd.DataFrame(rows, columns=["split", "eps", "epochs"])
+    assert _cost(times, "B1", [evidence], (1, 2)) == [3 * recommending.END + 10 * 17]
+
+
+def test_libraries_are_compared_seed_by_seed(tmp_path: Path):
+    file = tmp_path / "libraries.csv"
+    assert prose.libraries(file) == prose.NOT_RECORDED
+    common = {"folder": "photos", "images": 100, "classes": 2, "what": "as ever", "minutes": 2.0}
+    accuracies = {"taskhead 1": [0.9, 0.8, 0.7], "fastai 2": [0.8, 0.7, 0.6]}
+    pd.DataFrame(
+        common | {"library": library, "seed": seed, "test_accuracy": accuracy}
+        for library, own in accuracies.items()
+        for seed, accuracy in enumerate(own)
+    ).to_csv(file, index=False)
+    head, _, ours, theirs = prose.libraries(file).splitlines()
+    assert "taskhead is better by" in head
+    assert "80.0 %" in ours
+    assert "10.0 ± 0.0" in theirs
+
+
 def test_made_images_are_of_ten_classes(tmp_path: Path):
-    folder = Path(works._made_images(tmp_path))
+    folder = Path(works.made_images(tmp_path))
     assert len(list(folder.iterdir())) == 10
-    assert torch.load(works._made_weights(tmp_path, nn.Conv2d(1, 1, 1)), weights_only=True)
+    assert torch.load(works.made_weights(tmp_path, nn.Conv2d(1, 1, 1)), weights_only=True)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader, TensorDataset
 
 from taskhead.method.batches import (
     LabelledImages,
@@ -168,6 +169,17 @@ def test_data_that_is_none_ends_in_one_line(given, named: str):
     with pytest.raises((TypeError, ValueError), match=named) as caught:
         as_labelled(given)
     assert "\n" not in str(caught.value)
+
+
+def test_loader_gives_what_its_data_set_holds():
+    images, labels = torch.arange(20.0).reshape(5, 1, 2, 2), torch.arange(5) % 2
+    loader = DataLoader(TensorDataset(images, labels), batch_size=2)
+    data = as_labelled(loader)
+    assert torch.equal(data.images, images)
+    assert torch.equal(data.labels, labels)
+    named = DataLoader([{"image": image, "label": 0} for image in images], batch_size=2)
+    with pytest.raises(TypeError, match="a batch of the loader"):
+        as_labelled(named)
 
 
 def test_data_set_may_give_labels_as_tensors():

@@ -15,7 +15,7 @@ import taskhead
 CONDA_NAMES = {"torch": "pytorch-cpu"}
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-NOT_LOCKED = ("solar-cells", "examples")  # a licence of its own; loops that are not ours
+NOT_LOCKED = ("solar-cells", "examples", "onnx")  # a licence of its own; not needed here
 LOCK = (REPOSITORY / "requirements.lock").read_text().splitlines()
 
 

@@ -57,6 +57,9 @@ def test_model_knows_its_classes_and_tells_images_apart(prepared: Path, pictures
     assert shares.sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-5)
     assert (table["class"] == [file.parent.name for file in files]).mean() > 0.6
     assert facts["test_accuracy"].keys() >= {"no probing", "probing to the end"}
+    by_class = facts["test_accuracy_by_class"]
+    assert list(by_class) == facts["classes"]
+    assert facts["macro_test_accuracy"] == pytest.approx(sum(by_class.values()) / len(by_class))
 
 
 def test_weights_and_program_are_one_network(prepared: Path):
@@ -69,6 +72,15 @@ def test_weights_and_program_are_one_network(prepared: Path):
     backbone.load_state_dict(parts["backbone"])
     with torch.no_grad():
         assert network(images) == pytest.approx(head(backbone(images)), abs=1e-4)
+
+
+def test_onnx_is_the_same_network(prepared: Path):
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    session = runtime.InferenceSession(str(prepared / model_files.ONNX))
+    images = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
+    (logits,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    assert logits == pytest.approx(load_model(prepared)[0](images).numpy(), abs=1e-4)
 
 
 def test_report_needs_no_other_file_and_says_what_is_recommended(prepared: Path):
@@ -162,6 +174,24 @@ def test_example_runs_as_printed_and_tells_the_same(prepared: Path, pictures: Pa
     shares = ast.literal_eval(subprocess.run(line, check=True, capture_output=True).stdout.decode())
     (row,) = predict(prepared, [file]).filter(like="p(").to_dict("records")
     assert {f"p({name})": share for name, share in shares.items()} == pytest.approx(row, abs=1e-5)
+
+
+def test_fixed_choices_that_would_not_end_in_time_are_left_out(
+    prepared: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    shorten(monkeypatch)
+    real = preparing._finish
+
+    def at_last(*arguments):
+        monkeypatch.setattr(preparing, "WRITING", 600)
+        return real(*arguments)
+
+    monkeypatch.setattr(preparing, "_finish", at_last)
+    out = shutil.copytree(prepared, tmp_path / "out")
+    assert main(["prepare", str(pictures), *SHORT, "--out", str(out)]) == 0
+    facts = json.loads((out / "model.json").read_text(encoding="utf-8"))
+    assert len(facts["test_accuracy"]) == 1
+    assert "left out, as its finetuning would not end in time" in capsys.readouterr().out
 
 
 def test_energy_out_of_reach_gives_the_nearest_head():

@@ -10,7 +10,7 @@ from torch import nn
 from taskhead import HeadPreparation, LabelledImages, finetune, prepare_heads, recommend
 from taskhead.practice import recommend as module
 from taskhead.practice import search
-from taskhead.practice.search import make_splits
+from taskhead.practice.splits import Splits
 
 MILD, NONE = HeadPreparation(energy=0.5), HeadPreparation(tau=0)
 
@@ -83,6 +83,29 @@ def test_budget_that_is_too_short_is_named_with_what_is_needed(backbone: nn.Modu
         recommend(backbone, blobs(), minutes=1e-5)
 
 
+def test_budget_that_is_too_short_is_told_before_heads_are_prepared(
+    backbone: nn.Module, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delattr(search, "prepare_heads")
+    with pytest.raises(module.BudgetTooShort):
+        recommend(backbone, blobs(), minutes=1e-5)
+
+
+def test_search_leaves_time_for_what_is_to_follow(backbone: nn.Module):
+    def epochs(minutes: float, to_follow: int = 0) -> int:
+        splits = Splits(blobs(), None, 2, seed=0)
+        recipe = search.Recipe(8, 0.0, None, 0)
+        made = search.Search(backbone, splits, recipe, search.Ledger(), 0.0, to_follow, print)
+        made.seconds_per_epoch, made.seconds_to_prepare = 1.0, 8.0
+        return module._affordable_epochs(made, minutes)
+
+    assert epochs(5.0) == 10  # four splits: 5 x 8 + 24 x 10 seconds of 300
+    assert epochs(5.0, to_follow=3) == 9  # and 5 / 4 x (8 + 3 x 9)
+    assert epochs(2.0) == 5  # two splits: 3 x 8 + 14 x 5 seconds of 120
+    with pytest.raises(module.BudgetTooShort):
+        epochs(1.5)
+
+
 @pytest.mark.parametrize(
     ("gains", "recommended", "told_apart"),
     [
@@ -104,17 +127,28 @@ def test_default_is_recommended_unless_validation_tells_another_from_it(
 def test_splits_hold_out_every_class_however_uneven():
     labels = torch.tensor([0] * 40 + [1] * 12 + [2] * 2)
     data = LabelledImages(torch.arange(len(labels))[:, None], labels)
-    for train, val in make_splits(data, None, 4, seed=0):
+    for train, val in Splits(data, None, 4, seed=0):
         assert train.labels.unique().tolist() == val.labels.unique().tolist() == [0, 1, 2]
         assert not set(train.images[:, 0].tolist()) & set(val.images[:, 0].tolist())
         assert len(train) + len(val) == len(data)
     with pytest.raises(ValueError, match="class 1 has 1 image"):
-        make_splits(data[torch.tensor([0, 1, 2, 40])], None, 4, seed=0)
+        Splits(data[torch.tensor([0, 1, 2, 40])], None, 4, seed=0)
+
+
+def test_split_is_the_same_after_another_and_holds_bytes_as_they_are():
+    images = torch.randint(0, 256, (20, 3, 4, 4), dtype=torch.uint8)
+    data = LabelledImages(images, torch.arange(20) % 2)
+    splits = Splits(data, None, 2, seed=0)
+    before, _, after = splits[0], splits[1], splits[0]
+    for one, other in zip(before, after, strict=True):
+        assert torch.equal(one.images, other.images)
+        for image, label in zip(one.images, one.labels, strict=True):
+            assert label in data.labels[(images == image).flatten(1).all(dim=1)]
 
 
 def test_validation_images_are_used_where_they_are_given():
     train, val = blobs(), blobs(4)
-    assert make_splits(train, val, 2, seed=0) == [(train, val)] * 2
+    assert list(Splits(train, val, 2, seed=0)) == [(train, val)] * 2
 
 
 def test_rate_is_the_smallest_within_one_point_of_the_best(monkeypatch: pytest.MonkeyPatch):

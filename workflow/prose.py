@@ -10,7 +10,7 @@ from taskhead.experiments.results import load_all_recorded, load_or_compute, rea
 from taskhead.experiments.table import recorded_folder
 from taskhead.report import figures, front_page, replay, rules, scorecard, words
 from taskhead.report.choices import chosen_stop, smallest_sufficient
-from taskhead.report.series import done, stops
+from taskhead.report.series import done, interval, stops
 
 PAGES = {  # by the beginning of a series' name, where its figures stand
     "digits": "energy-sweep",
@@ -25,7 +25,8 @@ SHOWN_BEFORE = {  # measures whose trend the rules and tables of 2026-11-26 took
     "imagenet-to-pacs (photo)": ["euclidean", "cosine"],
     "imagenet-to-pacs (sketch)": ["dot"],
 }
-BENCHMARK = Path("benchmarks/recorded/cpu.json")
+RECORDED = Path("benchmarks/recorded")
+NOT_RECORDED = "*Not recorded yet.*"
 
 
 def numbers(results: str | None, preset: str) -> dict[str, str]:
@@ -47,18 +48,46 @@ def numbers(results: str | None, preset: str) -> dict[str, str]:
         "tolerance": words.tolerance(),
         "rate_tables": _choices("rate_search", "ft_lr"),
         "length_tables": _choices("length_search", "ft_epochs"),
-        **benchmark_tables(json.loads(BENCHMARK.read_text(encoding="utf-8"))),
+        **benchmark_tables("benchmark", RECORDED / "cpu.json"),
+        **benchmark_tables("search", RECORDED / "search.json"),
+        "libraries": libraries(RECORDED / "library_comparison.csv"),
     }
 
 
-def benchmark_tables(measured: dict) -> dict[str, str]:
+def benchmark_tables(name: str, file: Path) -> dict[str, str]:
     """Return the parts of a recorded benchmark report as the page on speed shows them."""
+    if not file.exists():
+        empty = dict.fromkeys((f"{name}_{part}" for part in ("provenance", "answer", "notes")), "")
+        return {f"{name}_table": NOT_RECORDED} | empty
+    measured = json.loads(file.read_text(encoding="utf-8"))
     return {
-        "benchmark_provenance": report.provenance(measured),
-        "benchmark_answer": report.in_short(measured["works"]),
-        "benchmark_table": report.table(measured["works"]),
-        "benchmark_notes": report.notes(measured["works"]),
+        f"{name}_answer": report.in_short(measured["works"]),
+        f"{name}_provenance": report.provenance(measured),
+        f"{name}_table": report.table(measured["works"]),
+        f"{name}_notes": report.notes(measured["works"]),
     }
+
+
+def libraries(file: Path) -> str:
+    """Return accuracy and minutes of each library on each folder, and the difference by seed."""
+    if not file.exists():
+        return NOT_RECORDED
+    shown: dict[tuple[str, str], dict[str, str]] = {}
+    for folder, rows in pd.read_csv(file, dtype={"folder": str}).groupby("folder", sort=False):
+        first = rows.iloc[0]
+        name = f"{folder}: {first['images']:,} images of {first['classes']} classes"
+        by_seed = rows.pivot(index="seed", columns="library", values="test_accuracy").dropna()
+        (own,) = (each for each in map(str, by_seed) if each.startswith("taskhead"))
+        for library, own_rows in rows.groupby("library", sort=False):
+            gain, half = interval(100 * (by_seed[own] - by_seed[library]))
+            shown[name, f"{library}, {own_rows['what'].iloc[0]}"] = {
+                "test accuracy": f"{100 * own_rows['test_accuracy'].mean():.1f} %",
+                "minutes": f"{own_rows['minutes'].mean():.1f}",
+                "taskhead is better by": "" if library == own else f"{gain:.1f} ± {half:.1f}",
+                "seeds": str(len(own_rows)),
+            }
+    table = pd.DataFrame(shown).T.rename_axis(["folder", "library"]).reset_index()
+    return table.to_markdown(index=False)
 
 
 def draw_figures(results: str | None, preset: str, folder: Path) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import time
 
 from taskhead.experiments.settings import SETTING_NAMES, load_setting
 from taskhead.experiments.studies import STUDY_NAMES, load_study, settings_of
@@ -68,6 +69,7 @@ def print_claims(arguments: argparse.Namespace) -> int:
 
 def prepare_model(arguments: argparse.Namespace) -> int:
     """Prepare a model for a folder of images, and write its report."""
+    began = time.monotonic()
     from taskhead.experiments.plan import choose_device  # imports PyTorch
     from taskhead.practice.prepare import prepare
     from taskhead.practice.report_page import write_report
@@ -80,6 +82,7 @@ def prepare_model(arguments: argparse.Namespace) -> int:
         **{name: getattr(arguments, name) for name in names},
         device=device,
         skip_unreadable=arguments.skip_unreadable,
+        spent=time.monotonic() - began,
         say=lambda line: print(line, file=sys.stderr if arguments.json else sys.stdout, flush=True),
     )
     write_report(outcome, arguments.out / "report.html")

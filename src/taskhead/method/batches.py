@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from taskhead.method.checks import as_labels, as_tensor
 
@@ -47,8 +48,9 @@ class LabelledImages:
 def as_labelled(data: Any) -> LabelledImages:
     """Return data in any of the forms that users have as `LabelledImages`.
 
-    That is `LabelledImages`, a pair of tensors or arrays (images, labels), or any map-style
-    `Dataset` of pairs (image tensor, integer label), which is read into memory.
+    That is `LabelledImages`, a pair of tensors or arrays (images, labels), any map-style `Dataset`
+    of pairs (image tensor, integer label), or a `DataLoader` of batches of these. The last two are
+    read into memory once, so what they draw at random stays as it was then.
 
     Raises `TypeError` or `ValueError` if it is none of these, is empty, or the labels do not fit.
     """
@@ -56,14 +58,19 @@ def as_labelled(data: Any) -> LabelledImages:
         return data
     if isinstance(data, tuple) and len(data) == 2:
         return LabelledImages(*data)
-    if not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
+    loader = isinstance(data, DataLoader)
+    if not (loader or (hasattr(data, "__getitem__") and hasattr(data, "__len__"))):
         raise TypeError(
-            "data must be LabelledImages, a pair of tensors (images, labels) or a map-style "
-            f"Dataset, got {type(data).__name__}"
+            "data must be LabelledImages, a pair of tensors (images, labels), a map-style Dataset "
+            f"or a DataLoader, got {type(data).__name__}"
         )
     if not len(data):
         raise ValueError("the data is empty: there are no images")
     try:
+        if loader:
+            batches = [[as_tensor("a batch of the loader", part) for part in pair] for pair in data]
+            images, labels = map(torch.cat, zip(*batches, strict=True))
+            return LabelledImages(images, labels)
         images, labels = zip(*(data[i] for i in range(len(data))), strict=True)
         images = torch.stack([as_tensor("an image of the data set", image) for image in images])
         return LabelledImages(images, torch.as_tensor(labels))

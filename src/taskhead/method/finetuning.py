@@ -109,8 +109,8 @@ def finetune(
     head
         Maps features (N, h) to logits (N, K). It is not changed.
     train, val
-        `LabelledImages`, a pair of tensors (images, labels), or a map-style `Dataset`. `train`
-        lies on the device to train on.
+        `LabelledImages`, a pair of tensors (images, labels), a map-style `Dataset` or a
+        `DataLoader`. `train` lies on the device to train on.
     epochs
         At least 1.
     lr, head_lr, early_lr

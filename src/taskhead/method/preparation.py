@@ -59,7 +59,8 @@ def prepare_heads(
     backbone
         Maps a batch of images to features (N, h).
     train, val
-        `LabelledImages`, a pair of tensors (images, labels), or a map-style `Dataset`.
+        `LabelledImages`, a pair of tensors (images, labels), a map-style `Dataset` or a
+        `DataLoader`.
     preparations
         What to prepare; the result has their order.
     lr
@@ -72,8 +73,8 @@ def prepare_heads(
         or None.
     views
         Views of each image to probe on; they take views * N * h numbers of memory. 0 probes on
-        the images as they are. Ten others serve to measure the energy. Without augmentation there
-        is one view.
+        the images as they are. Ten others serve to measure the energy, fewer where N is above
+        5,000. Without augmentation there is one view.
     bn_mode, dropout
         The BatchNorm mode of finetuning, and whether dropout and stochastic depth act in it.
     seed

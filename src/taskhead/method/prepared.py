@@ -21,7 +21,8 @@ from taskhead.method.seeds import stream
 from taskhead.method.views import extract_views
 
 EXPLODED = 30.0  # times the loss of guessing, log K
-FRESH_VIEWS = 10  # on which the energy is measured
+_FRESH_VIEWS = 10  # on which the energy is measured
+_FRESH_ROWS = 50_000  # of features in memory, beyond which there are fewer
 
 
 @dataclass(frozen=True)
@@ -112,9 +113,14 @@ def see(
         extract_views(network, parts[0].images, count=count, seed=stream(seed, purpose), **sight)
         if count
         else clean[0][None]
-        for count, purpose in ((views, "views"), (FRESH_VIEWS, "energy"))
+        for count, purpose in ((views, "views"), (fresh_views(len(parts[0])), "energy"))
     )
     return Seen(probed, fresh, clean)
+
+
+def fresh_views(n_images: int) -> int:
+    """Return on how many views of each image the energy is measured: ten, fewer above 5,000."""
+    return max(1, min(_FRESH_VIEWS, _FRESH_ROWS // n_images))
 
 
 @torch.no_grad()

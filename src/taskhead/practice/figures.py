@@ -36,7 +36,7 @@ def accuracy_against_energy(advice: Advice) -> Figure:
     """
     how, rows = advice.finetuning, advice.evidence
     rows = rows[(rows["lr"] == how["lr"]) & (rows["epochs"] == how["epochs"])]
-    figure, (axis,) = grid(1)
+    figure, (axis,) = grid(1, height=5)  # of which the legend takes a third
     for key, alike in rows.groupby(["tau", "energy", "eps"], sort=False, dropna=False):
         tau, energy, eps = (None if pd.isna(value) else value for value in key)
         way = HeadPreparation(None if tau is None else int(tau), energy, eps or 0.0)
@@ -50,6 +50,8 @@ def accuracy_against_energy(advice: Advice) -> Figure:
             capsize=3,
             label=in_words(way),
         )
+    low, high = axis.get_ylim()  # of intervals that may leave 0 to 1
+    axis.set(ylim=(max(low, -0.02), min(high, 1.02)))
     axis.set(xlabel="energy left (AIE)", ylabel="validation accuracy")
     figure.legend(loc="outside upper center", ncols=1, frameon=False)
     return figure
@@ -63,6 +65,6 @@ def confusion_matrix(outcome: Outcome, final: Final) -> Figure:
     side = 2 + 0.35 * len(classes)
     figure, (axis,) = grid(1, width=side, height=side)
     table = pd.DataFrame(matrix, index=classes, columns=classes)
-    sns.heatmap(table, annot=True, fmt="d", cmap="Blues", cbar=False, ax=axis)
-    axis.set(xlabel="told", ylabel="true")
+    sns.heatmap(table, annot=True, fmt="d", cmap="Blues", cbar=False, vmin=0, ax=axis)
+    axis.set(xlabel="predicted", ylabel="true")
     return figure

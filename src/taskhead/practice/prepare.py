@@ -2,6 +2,7 @@
 
 import hashlib
 import platform
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -33,14 +34,15 @@ from taskhead.models.checkpoints import weights_label
 from taskhead.practice.model_files import save_model
 from taskhead.practice.outcome import Final, Outcome
 from taskhead.practice.recommend import END, Advice, BudgetTooShort, recommend
-from taskhead.practice.search import in_words
+from taskhead.practice.search import in_words, views_of
+from taskhead.practice.splits import joined
 from taskhead.tasks.folders import folder_label, load_task
 from taskhead.tasks.found import find_images
 from taskhead.tasks.names import printable
 from taskhead.tasks.task import Task
 from taskhead.tasks.words import describe
 
-SEARCH = 0.75  # share of the budget for the search; the rest is for the final models
+WRITING = 15  # seconds of the budget to write model and report
 SIDES = {"cpu": 96}  # of images by device, in pixels
 SIDE = 224
 _DRAWN = (0, *(2**n for n in range(9)), END)  # epochs at which the energy is drawn
@@ -56,6 +58,7 @@ def prepare(
     domain: str | None = None,
     image_size: int | None = None,
     minutes: float = 20.0,
+    spent: float = 0.0,
     augment: str | None = "crop-flip",
     seed: int = 0,
     device: torch.device | str = "cpu",
@@ -80,7 +83,9 @@ def prepare(
     image_size
         Side of the images in pixels; 96 on the CPU and 224 elsewhere if it is None.
     minutes
-        The budget of time, above 0.
+        The budget of time, above 0. What of the last two finetunings does not fit is left out.
+    spent
+        Seconds of the budget that are over, as by imports.
     augment, seed
         As for `recommend`.
     device
@@ -93,9 +98,9 @@ def prepare(
     ValueError
         If the images, the backbone or an option do not fit; nothing has been computed then.
     BudgetTooShort
-        If the budget has no room for the search, which three short finetunings tell.
+        If the budget has no room for the search; see `recommend`.
     """
-    began = time.monotonic()
+    began = time.monotonic() - spent
     check_positive("minutes", minutes)
     check_seed(seed)
     device = torch.device(device)
@@ -104,9 +109,11 @@ def prepare(
     check_backbone(backbone, FOR_IMAGES)
     check_weights(backbone, weights)
 
+    def seconds_left() -> float:
+        return 60 * minutes - WRITING - (time.monotonic() - began)
+
     def say_in_time(line: str) -> None:
-        left = max(0.0, minutes - (time.monotonic() - began) / 60)
-        say(f"{line}; {left:.1f} minutes left")
+        say(f"{line}; {max(0.0, seconds_left() + WRITING) / 60:.1f} minutes left")
 
     found = find_images(folder, labels=labels, domain=domain, skip_unreadable=skip_unreadable)
     for line in describe(found):
@@ -131,12 +138,14 @@ def prepare(
         "interpolation": resized,
         "seed": seed,
     }
+    for_search = seconds_left() / 60
     try:
         advice = recommend(
             network,
             train,
             task.val if own_val else None,
-            minutes=SEARCH * minutes,
+            minutes=max(for_search, sys.float_info.min),
+            to_follow=3,
             augment=augment,
             seed=seed,
             device=device,
@@ -144,26 +153,26 @@ def prepare(
             say=say_in_time,
         )
     except BudgetTooShort as error:
-        raise BudgetTooShort(error.needed / SEARCH, minutes) from None
+        raise BudgetTooShort(error.needed + minutes - for_search, minutes) from None
     say(advice.reason)
     ways = dict.fromkeys([advice.preparation, HeadPreparation(tau=0), HeadPreparation(tau=END)])
     drawn = [replace(advice.preparation, tau=tau, energy=None) for tau in _DRAWN]
     heads = _heads(network, train, [*ways, *drawn], advice.finetuning)
-    finals = {}
+    finals: dict[HeadPreparation, Final] = {}
+    needed = 0.0
     for way in ways:
+        if finals and seconds_left() < needed:
+            say(f"{in_words(way)} is left out, as its finetuning would not end in time")
+            continue
+        needed = seconds_left()
         finals[way] = _finish(heads[way], train, task, advice)
+        needed -= seconds_left()
         say_in_time(f"{in_words(way)}: test accuracy {finals[way].accuracy(task):.3f}")
-    facts |= _facts(advice, finals, task)
+    facts |= _facts(advice, finals, task, facts["classes"])
     best = finals[advice.preparation]
     save_model(out, best.network, facts, task.train.images[:2])
     advice.evidence.to_csv(out / "runs.csv", index=False)
     return Outcome(found, task, advice, finals, facts, [heads[way] for way in drawn])
-
-
-def joined(*parts: LabelledImages) -> LabelledImages:
-    """Return the images of several parts as one."""
-    images = torch.cat([part.images for part in parts])
-    return LabelledImages(images, torch.cat([part.labels for part in parts]))
 
 
 def _heads(
@@ -174,6 +183,7 @@ def _heads(
 ) -> dict[HeadPreparation, Prepared]:
     """Prepare heads; one whose energy is out of reach on these images is the nearest there is."""
     how = {name: finetuning[name] for name in ("augment", "batch_size", "seed")}
+    how["views"] = views_of(train)
     different = list(dict.fromkeys(ways))
     try:
         heads = prepare_heads(network, train, different, **how)
@@ -189,17 +199,20 @@ def _finish(head: Prepared, train: LabelledImages, task: Task, advice: Advice) -
     return Final(head, last, predict(last, task.test.images))
 
 
-def _facts(advice: Advice, finals: dict[HeadPreparation, Final], task: Task) -> dict[str, Any]:
-    best = finals[advice.preparation]
+def _facts(
+    advice: Advice, finals: dict[HeadPreparation, Final], task: Task, classes: list[str]
+) -> dict[str, Any]:
+    best = finals[advice.preparation].by_class(task)
     return {
         "preparation": asdict(advice.preparation),
-        "energy": best.head.aie,
+        "energy": finals[advice.preparation].head.aie,
         "finetuning": advice.finetuning,
         "reason": advice.reason,
         "told_apart": advice.told_apart,
         "images": {name: len(getattr(task, name)) for name in ("train", "val", "test")},
         "test_accuracy": {in_words(way): f.accuracy(task) for way, f in finals.items()},
-        "macro_test_accuracy": float(best.by_class(task).mean()),
+        "macro_test_accuracy": float(best.mean()),
+        "test_accuracy_by_class": {classes[label]: share for label, share in best.items()},
         "versions": {
             "python": platform.python_version(),
             "taskhead": __version__,

@@ -16,7 +16,8 @@ from taskhead.method.batches import as_labelled
 from taskhead.method.checks import check_module, check_positive
 from taskhead.method.head_preparation import HeadPreparation
 from taskhead.method.prepared import Prepared, count_classes
-from taskhead.practice.search import Ledger, Recipe, Search, in_words, make_splits
+from taskhead.practice.search import Ledger, Recipe, Search, in_words
+from taskhead.practice.splits import Splits
 from taskhead.report.series import interval
 
 END = 400  # epochs of probing that count as its end
@@ -25,8 +26,8 @@ SMOOTHING = 0.3
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 POINT = 0.01  # of accuracy
 SPLITS = 8  # at most
+FEW, ENOUGH = 2, 4  # splits that a budget must allow, and that it allows before longer finetunings
 EPOCHS = (5, 40)  # least and most of a finetuning
-_RUNS = 13  # finetunings of full length that a search wants at least
 _NONE, _END = HeadPreparation(tau=0), HeadPreparation(tau=END)
 
 
@@ -67,6 +68,7 @@ def recommend(
     val: Any = None,
     *,
     minutes: float = 10.0,
+    to_follow: int = 0,
     augment: str | Augment | None = None,
     batch_size: int = 32,
     weight_decay: float = 5e-4,
@@ -90,10 +92,13 @@ def recommend(
     backbone
         Maps a batch of images to features (N, h). It is not changed.
     train, val
-        `LabelledImages`, a pair of tensors, or a map-style `Dataset`. Without `val`, a fifth of
-        the training images is held out, drawn anew for each split.
+        `LabelledImages`, a pair of tensors, a map-style `Dataset` or a `DataLoader`. Without
+        `val`, a fifth of the training images is held out, drawn anew for each split.
     minutes
-        The budget, above 0. The number of epochs of a finetuning, 5 to 40, is what it allows.
+        The budget, above 0. The number of epochs of a finetuning, 5 to 40, is what it allows on
+        four splits.
+    to_follow
+        How many finetunings on all images the caller will do; the budget is for them too.
     augment, batch_size, weight_decay
         Of probing and finetuning.
     seed
@@ -110,7 +115,8 @@ def recommend(
     ValueError, TypeError
         If data or a hyper-parameter is out of range.
     BudgetTooShort
-        If the budget has no room for five epochs of each finetuning; it names what is needed.
+        If the budget has no room for five epochs of each finetuning on two splits; it names what
+        is needed. Passes of a few images are timed before heads are prepared, and an epoch after.
     """
     began = time.monotonic()
     check_module("backbone", backbone)
@@ -118,19 +124,25 @@ def recommend(
     data = as_labelled(train)
     target = torch.device(device) if device else data.labels.device
     data, held_out = data.to(target), None if val is None else as_labelled(val).to(target)
-    splits = make_splits(data, held_out, SPLITS, seed)
+    splits = Splits(data, held_out, SPLITS, seed)
     search = Search(
         backbone.to(target),
         splits,
         Recipe(batch_size, weight_decay, augment, seed),
         Ledger(ledger),
         began + 60 * minutes,
+        to_follow,
         say,
     )
+    if not search.ledger.rows:
+        search.estimate()
+        _affordable_epochs(search, minutes)
     preparations = _choices(search, count_classes(splits[0]))
     mild = preparations[2]
     heads = search.prepared(0, preparations)
-    epochs = _affordable_epochs(search, heads[mild], minutes)
+    for epochs in (1, 2):  # the first to warm up
+        search.run(heads[mild], split=0, lr=RATES[0], epochs=epochs)
+    epochs = _affordable_epochs(search, minutes)
     rate = _search_rate(search, heads[mild], max(epochs // 2, 1))
     first = {p: search.run(head, split=0, lr=rate, epochs=epochs) for p, head in heads.items()}
     kept = _better_half(first, always=(_NONE, mild, _END))
@@ -155,19 +167,16 @@ def _choices(search: Search, n_classes: int) -> list[HeadPreparation]:
     return [_NONE, *(HeadPreparation(energy=round(level, 4)) for level in levels), _END, smoothed]
 
 
-def _affordable_epochs(search: Search, head: Prepared, minutes: float) -> int:
-    """Measure two epochs, after one to warm up, and return how many each finetuning may take.
+def _affordable_epochs(search: Search, minutes: float) -> int:
+    """Return how many epochs each finetuning may take.
 
     Times are those of the ledger, so that a search which continues has the same length.
     """
-    for epochs in (1, 2):
-        row = search.run(head, split=0, lr=RATES[0], epochs=epochs)
-    heads, epoch = 2 * row["seconds_to_prepare"], row["seconds"] / 2
     least, most = EPOCHS
-    affordable = int((60 * minutes - heads) / (_RUNS * epoch))
-    if affordable < least:
-        raise BudgetTooShort((_RUNS * least * epoch + heads) / 60, minutes)
-    return min(affordable, most)
+    if (needed := search.seconds(least, FEW) / 60) > minutes:
+        raise BudgetTooShort(needed, minutes)
+    lengths = range(least, most + 1)
+    return max((e for e in lengths if search.seconds(e, ENOUGH) <= 60 * minutes), default=least)
 
 
 def _search_rate(search: Search, head: Prepared, epochs: int) -> float:
@@ -215,8 +224,12 @@ def _choose(compared: pd.DataFrame, mild: HeadPreparation) -> tuple[HeadPreparat
         f"{in_words(best)} has the best validation accuracy, {means[best]:.3f} over {n} "
         f"split{'s' * (n > 1)}"
     )
+    default = f"{in_words(mild)} is the default, halfway down the energy"
     if best == mild:
-        return mild, False, f"{said}, and is the default"
+        return mild, False, f"{said}, and is the default, halfway down the energy"
+    if n == 1:
+        return mild, False, f"{said}, which tells nothing of chance; {default}"
+    said = f"{said}, {100 * gain:.1f} ± {100 * half:.1f} points above {in_words(mild)}"
     if gain - half > 0:
-        return best, True, f"{said}, {100 * gain:.1f} ± {100 * half:.1f} points above halfway down"
-    return mild, False, f"{said}, but {n} splits do not tell it from halfway down, the default"
+        return best, True, f"{said}, the default halfway down the energy"
+    return mild, False, f"{said}, so {n} splits do not tell the two apart; {default}"

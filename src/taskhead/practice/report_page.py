@@ -10,6 +10,7 @@ from string import Template
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy.stats import binomtest
 
 from taskhead.practice.figures import (
     accuracy_against_energy,
@@ -24,7 +25,7 @@ from taskhead.report.series import interval
 from taskhead.tasks.names import printable
 from taskhead.tasks.words import describe
 
-SHOWN = 12  # images that were told wrong
+SHOWN = 12  # images on which the model errs
 _MANY = 30  # classes above which the confusion matrix is not drawn
 
 _PAGE = Template("""<!doctype html>
@@ -36,7 +37,8 @@ _PAGE = Template("""<!doctype html>
 <style>
 body { font: 1rem/1.5 system-ui, sans-serif; max-width: 48rem; margin: 2rem auto; padding: 0 1rem; }
 img { max-width: 100%; height: auto; }
-table { border-collapse: collapse; display: block; overflow-x: auto; }
+table { border-collapse: collapse; display: block; overflow-x: auto; margin: 1rem 0; }
+pre { overflow-x: auto; }
 td, th { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid #ccc; }
 th:first-child, td:first-child { text-align: left; }
 </style>
@@ -62,7 +64,11 @@ def write_report(outcome: Outcome, path: Path) -> None:
         ),
         "<h2>How sure</h2>",
         _paragraphs(
-            ["Validation accuracy of each preparation, over splits of the training images:"]
+            [
+                "Validation accuracy of each preparation: the mean over splits of the images into "
+                "those to learn from and those held out, with its 95 percent interval. Intervals "
+                "that overlap widely mean that the order may be chance."
+            ]
         ),
         _table(compared(outcome)),
         _picture(
@@ -70,9 +76,15 @@ def write_report(outcome: Outcome, path: Path) -> None:
             "Validation accuracy against the energy left by probing",
         ),
         "<h2>On the test images</h2>",
+        _paragraphs(
+            [
+                "These images had no part in the choices above. The recommended model stands "
+                "first; the others are the fixed choices, as a check."
+            ]
+        ),
         _table(tested(outcome)),
         *_by_class(outcome, best),
-        *_told_wrong(outcome, best),
+        *_errors(outcome, best),
         "<h2>Use it</h2>",
         f"<pre>taskhead predict {html.escape(printable(str(path.parent)))} IMAGE</pre>",
         _paragraphs([f"Or without this library, by {EXAMPLE} in the same folder:"]),
@@ -83,7 +95,16 @@ def write_report(outcome: Outcome, path: Path) -> None:
 
 
 def _recommended(outcome: Outcome, best: Final) -> Iterable[str]:
-    how, head = outcome.advice.finetuning, best.head
+    how, head, n = outcome.advice.finetuning, best.head, len(outcome.task.test)
+    yield (
+        f"The model in this folder is right on {_share(best.accuracy(outcome.task), n)} of the {n} "
+        "images for testing; the brackets hold the 95 percent interval that comes of their number."
+    )
+    yield (
+        "Probing trains the new head alone, on the frozen backbone; finetuning then trains both. "
+        "The energy is the mean error of the head that probing leaves to finetuning. Here it falls "
+        f"from {outcome.falling[0].aie:.2f} without probing to {outcome.falling[-1].aie:.2f}."
+    )
     yield (
         f"{in_words(outcome.advice.preparation).capitalize()}: {head.tau:.1f} epochs of probing on "
         f"cached features, which leave an energy of {head.aie:.2f}. Then {how['epochs']} epochs of "
@@ -102,14 +123,13 @@ def compared(outcome: Outcome) -> pd.DataFrame:
 
 
 def tested(outcome: Outcome) -> pd.DataFrame:
-    """Return the test accuracy of each final model, with the interval of its binomial error."""
+    """Return the test accuracy of each final model, with Wilson's interval for its images."""
     n = len(outcome.task.test)
     rows = {}
     for way, final in outcome.finals.items():
-        share = outcome.facts["test_accuracy"][in_words(way)]
-        half = 1.96 * np.sqrt((share * (1 - share) + 1 / n) / n)
+        share = final.accuracy(outcome.task)
         rows[in_words(way)] = {
-            "test accuracy": _percent(share, half),
+            "test accuracy": _share(share, n),
             "mean over classes": f"{100 * final.by_class(outcome.task).mean():.1f} %",
         }
     return pd.DataFrame(rows).T
@@ -120,25 +140,30 @@ def _by_class(outcome: Outcome, best: Final) -> Iterable[str]:
     shares = best.by_class(outcome.task)
     counts = np.bincount(labels, minlength=len(classes))
     right = [f"{100 * share:.0f} %" for share in shares.reindex(range(len(classes)))]
-    yield _table(pd.DataFrame({"test images": counts, "told right": right}, index=classes))
+    yield _table(pd.DataFrame({"test images": counts, "right": right}, index=classes))
     if len(classes) <= _MANY:
         figure = confusion_matrix(outcome, best)
-        yield _picture(figure, "Confusion matrix: true classes by classes told")
+        yield _picture(figure, "Confusion matrix: true classes by predicted classes")
 
 
-def _told_wrong(outcome: Outcome, best: Final) -> Iterable[str]:
+def _errors(outcome: Outcome, best: Final) -> Iterable[str]:
     told = best.logits.argmax(dim=1)
     wrong = (told != outcome.task.test.labels).nonzero()[:SHOWN, 0].tolist()
     if not wrong:
         return
-    yield "<h2>Images told wrong</h2>"
+    yield "<h2>Where it errs</h2>"
     figure, axes = grid(len(wrong), 4)
     for axis, index in zip(axes, wrong, strict=False):
         axis.imshow(outcome.task.test.images[index].permute(1, 2, 0).cpu().numpy())
         true = outcome.classes[int(outcome.task.test.labels[index])]
         axis.set_title(f"{outcome.classes[int(told[index])]}, not {true}", fontsize=8)
         axis.axis("off")
-    yield _picture(figure, "Test images with the class told and the true one")
+    yield _picture(figure, "Test images with the predicted class and the true one")
+
+
+def _share(share: float, n: int) -> str:
+    low, high = binomtest(round(share * n), n).proportion_ci(method="wilson")
+    return f"{100 * share:.1f} % ({100 * low:.0f} to {100 * high:.0f})"
 
 
 def _percent(mean: float, half: float) -> str:

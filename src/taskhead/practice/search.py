@@ -8,18 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from taskhead.method.augmentation import Augment
 from taskhead.method.batches import LabelledImages
+from taskhead.method.features import extract_features
 from taskhead.method.finetuning import finetune
 from taskhead.method.head_preparation import HeadPreparation
 from taskhead.method.preparation import prepare_heads
-from taskhead.method.prepared import EnergyNotReached, Prepared
+from taskhead.method.prepared import EnergyNotReached, Prepared, fresh_views
+from taskhead.practice.splits import Splits
 
-HELD_OUT = 0.2  # of the images, for validation where none are given
-Split = tuple[LabelledImages, LabelledImages]
+FIRST, FURTHER = 9, 5  # finetunings of full length, at most, on the first split and on each other
+_VIEWS = 10  # of an image, to probe on
+_ROWS = 50_000  # of features in memory, beyond which images have fewer views
+_TIMED, _PASSES = 32, 5  # images, and passes of them through the backbone, to time these
 
 
 @dataclass(frozen=True)
@@ -72,14 +75,16 @@ class Ledger:
 class Search:
     """Finetunings of one backbone on splits of one's data, until a deadline.
 
-    `say` is called with a line on each finetuning.
+    `to_follow` finetunings on all images are to end before the deadline too. `say` is called with
+    a line on each finetuning.
     """
 
     backbone: nn.Module
-    splits: Sequence[Split]
+    splits: Splits
     recipe: Recipe
     ledger: Ledger
     deadline: float
+    to_follow: int
     say: Callable[[str], None]
     seconds_per_epoch: float = 0.0
     seconds_to_prepare: float = 0.0
@@ -100,6 +105,7 @@ class Search:
                     missing,
                     val=val,
                     batch_size=self.recipe.batch_size,
+                    views=views_of(train),
                     augment=self.recipe.augment,
                     seed=self.recipe.seed + split,
                 )
@@ -109,10 +115,34 @@ class Search:
             self.seconds_to_prepare = time.monotonic() - began
         return {p: known[p] for p in preparations if known[p].outcome == "done"}
 
+    def estimate(self) -> None:
+        """Estimate the times of preparing and of an epoch, from the fastest of some passes."""
+        train, seconds = self.splits.train, []
+        some = train.images[:_TIMED]
+        for _ in range(_PASSES):
+            began = time.monotonic()
+            extract_features(self.backbone, some).cpu()
+            seconds.append(time.monotonic() - began)
+        passing = min(seconds) * len(train) / len(some) / self.splits.whole
+        self.seconds_to_prepare = (views_of(train) + fresh_views(len(train))) * passing
+        self.seconds_per_epoch = 3 * passing  # forward, and twice as much backward
+
+    def seconds(self, epochs: int, splits: int) -> float:
+        """Return what a search with so many epochs a finetuning takes, with what is to follow."""
+        runs = FIRST + FURTHER * (splits - 1)
+        heads = (1 + splits) * self.seconds_to_prepare  # on the first split in two goes
+        return heads + runs * epochs * self.seconds_per_epoch + self._seconds_to_follow(epochs)
+
     def fits(self, epochs: int, runs: int) -> bool:
         """Say whether so many finetunings on a new split end in time, judged by those before."""
         needed = self.seconds_to_prepare + self.seconds_per_epoch * epochs * runs
-        return time.monotonic() + needed <= self.deadline
+        return time.monotonic() + needed + self._seconds_to_follow(epochs) <= self.deadline
+
+    def _seconds_to_follow(self, epochs: int) -> float:
+        if not self.to_follow:
+            return 0.0
+        finetuning = self.to_follow * epochs * self.seconds_per_epoch
+        return self.splits.whole * (self.seconds_to_prepare + finetuning)
 
     def run(self, head: Prepared, *, split: int, lr: float, epochs: int) -> dict[str, Any]:
         """Finetune from a prepared head, unless the ledger has it; return its row."""
@@ -124,11 +154,13 @@ class Search:
             row["seconds"] = time.monotonic() - began
             row["seconds_to_prepare"] = self.seconds_to_prepare
             self.ledger.add(row)
+            done = row["outcome"] == "done"
             self.say(
                 f"{in_words(head.preparation)}, rate {lr:g}, {epochs} epochs, split {split + 1}: "
-                f"validation accuracy {row['val_accuracy']:.3f}"
+                + (f"validation accuracy {row['val_accuracy']:.3f}" if done else row["outcome"])
             )
         self.seconds_per_epoch = row["seconds"] / epochs
+        self.seconds_to_prepare = row["seconds_to_prepare"]
         return row
 
     def _finetune(self, head: Prepared, split: int, lr: float, epochs: int) -> dict[str, Any]:
@@ -142,32 +174,9 @@ class Search:
         return {"outcome": "done", "val_accuracy": last.val_accuracy, "val_loss": last.val_loss}
 
 
-def make_splits(
-    train: LabelledImages, val: LabelledImages | None, count: int, seed: int
-) -> list[Split]:
-    """Return splits into training and validation images.
-
-    Without validation images, a fifth of each class is held out, drawn anew for each split. With
-    them, all splits are the same, and seeds alone differ.
-
-    Raises `ValueError` if a class has fewer than two images to hold one out.
-    """
-    if val is not None:
-        return [(train, val)] * count
-    parts = [(train.labels == label).nonzero()[:, 0] for label in train.labels.unique()]
-    for part in parts:
-        if len(part) < 2:
-            label = int(train.labels[part[0]])
-            raise ValueError(f"class {label} has 1 image; give 2 or more, or validation images")
-    order = torch.Generator().manual_seed(seed)
-    splits = []
-    for _ in range(count):
-        shuffled = [part[torch.randperm(len(part), generator=order)] for part in parts]
-        cuts = [max(1, round(HELD_OUT * len(part))) for part in parts]
-        held_out = torch.cat([part[:n] for part, n in zip(shuffled, cuts, strict=True)])
-        kept = torch.cat([part[n:] for part, n in zip(shuffled, cuts, strict=True)])
-        splits.append((train[kept], train[held_out]))
-    return splits
+def views_of(train: LabelledImages) -> int:
+    """Return how many views of each image to probe on: ten, fewer if images are many."""
+    return max(1, min(_VIEWS, _ROWS // len(train)))
 
 
 def name_of(preparation: HeadPreparation) -> dict[str, Any]:
