@@ -218,7 +218,7 @@ def test_what_a_setting_lacks_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_recording_at_preset_gpu_fits_into_six_minutes_and_paper_does_not():
-    assert sum(recording.minutes("gpu").values()) <= 6.05
+    assert sum(recording.minutes("gpu").values()) <= 6
     assert recording.minutes("gpu")["imagenet-to-cifar10"] <= 3
     assert min(recording.minutes("paper").values()) > 60
     readme = (REPOSITORY / "benchmarks" / "README.md").read_text()
