@@ -139,13 +139,14 @@ class Baseline:
             module.parameters(), lr, momentum=0.9, weight_decay=weight_decay, nesterov=True
         )
 
-    def probe(self, head: nn.Module, tau: int) -> nn.Module:
+    def probe(self, head: nn.Module, tau: int, *, augment: bool = False) -> nn.Module:
         """Probe a copy of the head for tau epochs from scratch."""
+        batches = self.augmented if augment else self.train
         head = copy.deepcopy(head).to(self.device)
         optimiser = self.optimiser(head, self.recipe.hp_lr, 0)
         self.order.restart(0)
         for _ in range(tau):
-            for images, labels in (self.put(*batch) for batch in self.train):
+            for images, labels in (self.put(*batch) for batch in batches):
                 with self.autocast():
                     with torch.no_grad():
                         features = self.frozen(images)

@@ -13,7 +13,9 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn.functional import cross_entropy
 from torchvision import models
 
-from benchmarks.measure import flops
+from benchmarks.facts import SIZES, product_rate
+from benchmarks.measure import flops, synchronise
+from taskhead.experiments.workers import repeatable
 from taskhead.method.augmentation import CropAndFlip
 from taskhead.method.batches import LabelledImages, shuffled_batches
 from taskhead.method.finetuning import take_steps
@@ -84,22 +86,17 @@ def epoch(
     return steps
 
 
-def rate(call: Call, images: int, seconds: float, device: torch.device) -> float:
+def rate(call: Call, images: int, seconds: float) -> float:
     """Return images a second of a call that takes so many, after two that do not count."""
     for _ in range(2):
         call()
-    synchronise(device)
+    synchronise()
     start, done = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
         call()
-        synchronise(device)
+        synchronise()
         done += images
     return done / (time.perf_counter() - start)
-
-
-def synchronise(device: torch.device) -> None:
-    if device.type != "cpu":
-        torch.accelerator.synchronize()
 
 
 def unchanged(start: nn.Module) -> nn.Module:
@@ -197,10 +194,11 @@ def in_processes(case: Case, device: torch.device, processes: int, seconds: floa
 
 def _alone(case: Case, device: torch.device, seconds: float, ready: Any, rates: Any) -> None:
     torch.set_num_threads(1)
-    call = epoch(case, device, unchanged)
-    call()
-    ready.wait()
-    rates.put(rate(call, BATCH * case.batches, seconds, device))
+    with repeatable():
+        call = epoch(case, device, unchanged)
+        call()
+        ready.wait()
+        rates.put(rate(call, BATCH * case.batches, seconds))
 
 
 LEVERS = ("plain", "unfused", "channels_last", "bf16", "graph", "compile", "stacked", "processes")
@@ -208,15 +206,21 @@ CUDA_ONLY = ("graph",)
 
 
 def measure_lever(lever: str, preset: str, device: torch.device) -> dict[str, Any]:
-    """Measure a lever on both cases: images a second, and the TFLOP/s that they come to."""
+    """Measure a lever on both cases, as the engine computes: in fp32, or bf16, without TF32.
+
+    Return images a second, and what they come to as a share of the measured peak.
+    """
     found: dict[str, Any] = {}
+    dtype = torch.bfloat16 if lever == "bf16" else torch.float32
+    peak = product_rate(SIZES[preset][0], dtype, device)
     for case in cases(preset):
         start = network(case, device)
         work = flops(start, samples(case, device).images[:BATCH], training=True)
-        for name, images_per_second in _rates(lever, case, SECONDS[preset], preset, device):
-            label = f"{case.name}{name}"
-            found[f"{label} images/s"] = images_per_second
-            found[f"{label} TFLOP/s"] = work * images_per_second / 1e12
+        with repeatable():
+            rates = _rates(lever, case, SECONDS[preset], preset, device)
+        for name, images_per_second in rates:
+            found[f"{case.name}{name} images/s"] = images_per_second
+            found[f"{case.name}{name} of the peak"] = work * images_per_second / peak
     return found
 
 
@@ -226,7 +230,7 @@ def _rates(lever: str, case: Case, seconds: float, preset: str, device: torch.de
         return [(f" x {n}", in_processes(case, device, n, seconds)) for n in many]
     if lever == "stacked":
         calls = {n: stacked(case, device, n) for n in many}
-        return [(f" x {n}", rate(each, n * images, seconds, device)) for n, each in calls.items()]
+        return [(f" x {n}", rate(each, n * images, seconds)) for n, each in calls.items()]
     context: AbstractContextManager = nullcontext()
     match lever:
         case "channels_last":
@@ -241,4 +245,4 @@ def _rates(lever: str, case: Case, seconds: float, preset: str, device: torch.de
         case _:
             call = epoch(case, device, unchanged, fused=lever != "unfused")
     with context:
-        return [("", rate(call, images, seconds, device))]
+        return [("", rate(call, images, seconds))]

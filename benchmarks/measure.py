@@ -26,10 +26,10 @@ Shares = tuple[int, int]
 def seconds(call: Callable[[], object]) -> float:
     """Time one call, with the GPU's queue empty before and after."""
     gc.collect()
-    _synchronise()
+    synchronise()
     start = time.perf_counter()
     call()
-    _synchronise()
+    synchronise()
     return time.perf_counter() - start
 
 
@@ -121,6 +121,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def _synchronise() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+def synchronise() -> None:
+    """Wait for the accelerator, if there is one."""
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmarks.works import Work
+    from benchmarks.work import Work
 
 ALIKE = 0.01  # relative difference of energies and feature measures
 HEADER = ["work", "target", "baseline", "ours", "ratio", "met", "floor", "floor / ours"]

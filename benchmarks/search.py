@@ -13,7 +13,9 @@ from torchvision import models
 
 from benchmarks.measure import Shares, Times, alternate, extended, flops, peak_flops, warm_up
 from benchmarks.sides import baselines, recipe, sweep_shares
-from benchmarks.works import REPETITIONS, Work, difference, made_images, made_weights
+from benchmarks.sweeps import difference
+from benchmarks.work import Work
+from benchmarks.works import REPETITIONS, made_images, made_weights
 from taskhead.experiments.inputs import load
 from taskhead.experiments.plan import Plan, make_plan
 from taskhead.method.heads import make_head

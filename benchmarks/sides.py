@@ -23,7 +23,7 @@ def recipe(run: Run, backbone: nn.Module) -> Recipe:
         raise ValueError("the baseline needs a probing rate; give hp_lr")
     first, normalise = next(backbone.children()), None
     if isinstance(first, Normalise):
-        mean, std = ((values.flatten() / 255).tolist() for values in (first.mean, first.std))
+        mean, std = ((first.get_buffer(n).flatten() / 255).tolist() for n in ("mean", "std"))
         normalise = transforms.Normalize(mean, std)
     return Recipe(
         hp_lr=run.hp_lr,
@@ -54,10 +54,11 @@ def sweep_shares(
 
 
 def sweep_cost(times: Times, name: str, runs: Sequence[Run], shares: Shares) -> list[float]:
-    """Return the baseline's cost of all runs of a sweep, for each repetition.
+    """Return the baseline's cost of all runs of a sweep, for each repetition."""
+    costs = [extended(times, f"{name} FT", shares, run.ft_epochs) for run in runs]
+    return total(probing_cost(times, name, runs, shares), *costs)
 
-    Each run is probed from scratch.
-    """
-    costs = [extended(times, f"{name} HP", shares, run.tau) for run in runs if run.tau]
-    costs += [extended(times, f"{name} FT", shares, run.ft_epochs) for run in runs]
-    return total(*costs)
+
+def probing_cost(times: Times, name: str, runs: Sequence[Run], shares: Shares) -> list[float]:
+    """Return the baseline's cost of probing all runs, each from scratch, for each repetition."""
+    return total(*(extended(times, f"{name} HP", shares, run.tau) for run in runs if run.tau))

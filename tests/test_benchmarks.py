@@ -12,12 +12,13 @@ import torch
 from conftest import REPOSITORY
 from torch import nn
 
-from benchmarks import sides, works
+from benchmarks import sides, sweeps, works
 from benchmarks.__main__ import main
 from benchmarks.measure import bend, extended, total
 from benchmarks.report import ALIKE, in_short, render, summary
 from benchmarks.search import SEARCHES, _cost
-from benchmarks.works import ON_A_GPU, WORKS, Work
+from benchmarks.work import Work
+from benchmarks.works import ON_A_GPU, WORKS
 from taskhead.experiments.inputs import load
 from taskhead.experiments.plan import make_plan
 from taskhead.method.finetuning import finetune
@@ -59,11 +60,11 @@ def test_comparison_notices_another_weight_decay(monkeypatch, weight_decay: floa
     def ours(*arguments, **options):
         return finetune(*arguments, **{**options, "weight_decay": weight_decay})
 
-    monkeypatch.setattr(works, "finetune", ours)
+    monkeypatch.setattr(sweeps, "finetune", ours)
     plan = make_plan("energy_sweep", setting="digits", preset="smoke", device="cpu")
     start = load(plan.inputs, RUN)
     shared = sides.recipe(RUN, start.backbone)
-    found, _ = works.difference(shared, start.task, start.backbone, make_head(64, 5))
+    found, _ = sweeps.difference(shared, start.task, start.backbone, make_head(64, 5))
     assert (found < 1e-4) == alike
 
 

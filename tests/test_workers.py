@@ -20,28 +20,36 @@ from taskhead.experiments.workers import one_thread, spread
 UNITS = list(range(24))
 
 
-def slow_pid(unit: int) -> tuple[int, int]:
-    time.sleep(0.4)
+def wait_for_helper(parent: int, begun: Path) -> bool:
+    """Say whether a helper asks, whose start this process waits for."""
+    if os.getpid() != parent:
+        begun.touch()
+        return True
+    wait_until(begun.exists)
+    return False
+
+
+def own_pid(parent: int, begun: Path, unit: int) -> tuple[int, int]:
+    wait_for_helper(parent, begun)
     return unit, os.getpid()
 
 
-def fail(parent: int, where: str, unit: int) -> int:
-    time.sleep(0.4)
-    if (os.getpid() == parent) == (where == "parent"):
+def fail(parent: int, begun: Path, where: str, unit: int) -> int:
+    if where == "parent" or wait_for_helper(parent, begun):
         raise FloatingPointError(f"failed in the {where}")
     return unit
 
 
-def be_killed(parent: int, unit: int) -> int:
-    time.sleep(0.4)
-    if os.getpid() != parent:
+def be_killed(parent: int, begun: Path, unit: int) -> int:
+    if wait_for_helper(parent, begun):
         os.kill(os.getpid(), signal.SIGKILL)
     return unit
 
 
-def test_every_unit_is_computed_once_and_neighbours_stay_together():
-    who = dict(spread(slow_pid, [*UNITS, *range(24, 40)], 2))
-    assert sorted(who) == list(range(40))
+def test_every_unit_is_computed_once_and_neighbours_stay_together(tmp_path: Path):
+    who = dict(spread(partial(own_pid, os.getpid(), tmp_path / "begun"), UNITS, 2))
+    assert sorted(who) == UNITS
+    assert [unit for unit in UNITS if who[unit] == os.getpid()] == [0]  # helpers did not wait
     helpers = set(who.values()) - {os.getpid()}
     assert len(helpers) == 2
     for helper in helpers:
@@ -69,14 +77,14 @@ def test_small_work_starts_no_helper(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("where", ["parent", "helper"])
-def test_error_of_any_process_comes_through(where: str):
+def test_error_of_any_process_comes_through(where: str, tmp_path: Path):
     with pytest.raises(FloatingPointError, match=where):
-        list(spread(partial(fail, os.getpid(), where), [*UNITS, *UNITS], 2))
+        list(spread(partial(fail, os.getpid(), tmp_path / "begun", where), UNITS, 2))
 
 
-def test_killed_helper_is_reported_with_what_to_do():
+def test_killed_helper_is_reported_with_what_to_do(tmp_path: Path):
     with pytest.raises(ChildProcessError, match="fewer workers"):
-        list(spread(partial(be_killed, os.getpid()), [*UNITS, *UNITS], 2))
+        list(spread(partial(be_killed, os.getpid(), tmp_path / "begun"), UNITS, 2))
 
 
 def test_helpers_end_with_their_parent(tmp_path: Path):
@@ -103,18 +111,19 @@ list(spread(partial(work, sys.argv[1], os.getpid()), range(200), 2))
     wait_until(lambda: not any(map(psutil.pid_exists, helpers)))
 
 
-def hold_memory(_: int) -> int:
-    held.append(b"1" * 200_000_000)
-    time.sleep(0.6)  # loky looks for leaks once a second
+def hold_memory(parent: int, begun: Path, _: int) -> int:
+    if wait_for_helper(parent, begun):
+        held.append(b"1" * 200_000_000)
+        time.sleep(0.6)  # loky looks for leaks once a second
     return os.getpid()
 
 
 held: list[bytes] = []
 
 
-def test_helper_that_needs_memory_is_not_started_again():
-    assert len(set(spread(hold_memory, range(12), 2)) - {os.getpid()}) == 2
-    held.clear()
+def test_helper_that_needs_memory_is_not_started_again(tmp_path: Path):
+    compute = partial(hold_memory, os.getpid(), tmp_path / "begun")
+    assert len(set(spread(compute, range(12), 2)) - {os.getpid()}) == 2
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

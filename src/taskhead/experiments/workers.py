@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import AbstractContextManager, contextmanager
@@ -32,45 +31,56 @@ KEEP_FREED_MEMORY = {
 def spread(compute: Compute, units: Sequence[Any], workers: int | None) -> Iterator[Any]:
     """Compute all units and yield each result as soon as it is there.
 
-    This process computes until its helpers are ready, then each of them takes a block of
-    neighbouring units, so that what neighbours share is prepared once. Every unit is computed with
-    one thread, so no result depends on the number of `workers`, at least 1. None takes one for each
-    core, but no more than there is free memory or work for, and waits a moment before it starts
-    them. `compute` must be a function of one unit that can be pickled.
+    This process computes until its helpers are ready. Then each of them takes a block of
+    neighbouring units, so that what neighbours share is prepared once, and this process ends the
+    unit that it has begun. Every unit is computed with one thread, so no result depends on the
+    number of `workers`, at least 1. None takes one for each core, but no more than there is free
+    memory or work for, and waits a moment before it starts them. `compute` must be a function of
+    one unit that can be pickled.
 
     Raises `ChildProcessError` if a helper was killed. What `compute` raises is raised here, too.
     """
     most = max(1, psutil.virtual_memory().available // PROCESS_BYTES)
     default = max(1, min(cpu_count(), most, len(units) // WORTH))
     count = min(workers or default, len(units))
-    left, stop = deque(units), Event()
+    left, stop = iter(units), Event()
+    pools: list[ProcessPoolExecutor] = []
+    patience = 0.0 if workers else PATIENCE_S
     with ThreadPoolExecutor(1) as thread:
-        patience = 0.0 if workers else PATIENCE_S
-        starting = thread.submit(_start, compute, count, patience, stop) if count > 1 else None
+        helping = thread.submit(_help, compute, left, count, patience, stop, pools)
         try:
-            while left and not (starting and starting.done()):
-                yield _alone(compute, left.popleft())
-            if left and starting:
-                pools = starting.result()
-                blocks = zip(pools, _blocks(list(left), count), strict=False)
-                tasks = [p.submit(_alone, compute, unit) for p, block in blocks for unit in block]
-                yield from map(_result, as_completed(tasks))
+            for unit in left:  # none is left when helpers have taken them
+                yield _alone(compute, unit)
+            stop.set()
+            yield from map(_result, as_completed(_result(helping)))
         finally:
             stop.set()
-            for pool in starting.result() if starting else []:
+            wait([helping])
+            for pool in pools:
                 pool.shutdown(kill_workers=True)
 
 
-def _start(compute: Compute, count: int, patience: float, stop: Event) -> list[ProcessPoolExecutor]:
-    """Start helpers, each a pool of one process; return when they are ready or not needed."""
-    if stop.wait(patience):
+def _help(
+    compute: Compute,
+    left: Iterator[Any],
+    count: int,
+    patience: float,
+    stop: Event,
+    pools: list[ProcessPoolExecutor],
+) -> list[Future]:
+    """Start helpers, each one of the `pools`, unless they are not needed; hand them what is left.
+
+    Return their tasks.
+    """
+    if count == 1 or stop.wait(patience):
         return []
     options = {"initializer": _end_with, "initargs": [os.getpid()], "env": KEEP_FREED_MEMORY}
-    pools = [ProcessPoolExecutor(1, **options) for _ in range(count)]
+    pools.extend(ProcessPoolExecutor(1, **options) for _ in range(count))
     ready = [pool.submit(callable, compute) for pool in pools]  # imports what it needs
     while wait(ready, timeout=0.1).not_done and not stop.is_set():
         pass
-    return pools
+    blocks = zip(pools, _blocks(list(left), count), strict=True)
+    return [pool.submit(_alone, compute, unit) for pool, block in blocks for unit in block]
 
 
 def _blocks(units: list, count: int) -> list[list]:
