@@ -60,7 +60,9 @@ COMPLETE = [
     ("lora_rate_search", "minilm-to-subj"),
     ("lora", "minilm-to-subj"),
     ("initial_heads", "digits"),
+    ("initial_heads", "imagenet-to-cifar10"),
     ("initial_heads", "minilm-to-subj"),
+    ("initial_heads", "minilm-to-trec"),
     *(("initial_gradients", setting) for setting in SEARCHED),
     *(("length_search", setting) for setting in LENGTHS),
     *(("rate_search", setting) for setting in SEARCHED),
@@ -134,6 +136,18 @@ def test_page_on_sentences_says_how_adapters_compare_with_full_finetuning():
     assert farther["tau = 400"] > 1 > farther[NO_PROBING]
     assert farther.between(0.9, 1.4).all()
     assert (means[1] - means[0])["test_accuracy"].abs().max() < 0.01
+
+
+def test_page_on_sentences_says_what_six_classes_show():
+    sweep = table("energy_sweep", "minilm-to-trec").assign(stop=stops)
+    columns = ["aie", "relative_euclidean", "test_accuracy", "probe_train_accuracy", "norm"]
+    means = sweep.groupby("stop")[columns].mean().sort_values("aie")
+    assert means.index[0] == "tau = 400"
+    assert means["aie"].iloc[0] < 0.001 < means["probe_train_accuracy"].iloc[0] - 0.99
+    assert means["relative_euclidean"].idxmin() == "energy 0.08"
+    assert means["test_accuracy"].idxmin() == "tau = 400"
+    assert means["test_accuracy"].idxmax() in ("energy 0.64", "energy 0.72", "energy 0.8")
+    assert means["norm"].idxmax() == NO_PROBING
 
 
 @pytest.mark.parametrize("setting", LENGTHS)

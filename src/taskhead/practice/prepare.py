@@ -212,7 +212,7 @@ def _facts(
         "images": {name: len(getattr(task, name)) for name in ("train", "val", "test")},
         "test_accuracy": {in_words(way): f.accuracy(task) for way, f in finals.items()},
         "macro_test_accuracy": float(best.mean()),
-        "test_accuracy_by_class": dict(zip(classes, best, strict=True)),
+        "test_accuracy_by_class": dict(best.rename(index=dict(enumerate(classes)))),
         "versions": {
             "python": platform.python_version(),
             "taskhead": __version__,
