@@ -82,7 +82,7 @@ def test_order_is_the_rank_correlation_over_the_stops_of_a_seed(tables):
 def test_every_run_is_drawn_below_the_bound(tables):
     figure = distance_against_bounds(bounds.with_quantities(*tables))
     *panels, _ = figure.axes  # the last is the colour bar
-    assert len(panels) == 3
+    assert len(panels) == 2
     for axis in panels:
         x, y = axis.lines[0].get_data()
         for point in axis.collections[0].get_offsets():

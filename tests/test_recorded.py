@@ -219,6 +219,9 @@ def test_page_on_learning_dynamics_says_which_quantity_orders_runs():
     assert products.loc["digits"].max() < 0.3
     assert products.loc["cifar10-to-cifar100"].max() < -0.95
     assert found["growth"]["cifar10-to-cifar100"] > 20
+    texts = found.loc[["minilm-to-subj", "minilm-to-trec"]]
+    assert texts["aie"].min() > 0.95
+    assert products.loc[texts.index].abs().max(axis=None) < 0.3
     for alike in ("imagenet-to-cifar10", "imagenet-to-pacs (photo)"):
         assert products.loc[alike].to_numpy() == pytest.approx(found["aie"][alike], abs=0.01)
         assert found["growth"][alike] < 1.5

@@ -25,11 +25,7 @@ EPOCHS = {
     "share": "share missed",
     "relative_euclidean": r"distance $\|z_t - z_0\| / \|z_0\|$",
 }
-QUANTITIES = {
-    "aie": "AIE",
-    "norm_times_aie": r"$\|V_0\| \cdot$ AIE",
-    GRADIENT: r"mean $\|V_0^\top (e_y - p)\|$",
-}
+QUANTITIES = {"aie": "AIE", GRADIENT: r"mean $\|V_0^\top (e_y - p)\|$"}
 
 
 def prediction_error(steps: pd.DataFrame) -> Figure:
@@ -73,20 +69,20 @@ def through_finetuning(table: pd.DataFrame) -> Figure:
 
 
 def distance_against_bounds(table: pd.DataFrame) -> Figure:
-    """Draw the distance of every run against each quantity of `bounds`, with its bound."""
-    series = by_series(table)
-    figure, axes = grid(3 * len(series), 3)
+    """Draw the distance of every run against AIE and against the gradient, with their bounds."""
+    series, columns = by_series(table), len(QUANTITIES)
+    figure, axes = grid(columns * len(series), columns)
     for row, (name, runs) in enumerate(series.items()):
-        c = constants(runs)
-        for axis, (quantity, label) in zip(axes[3 * row :], QUANTITIES.items(), strict=False):
+        c, (first, last) = constants(runs), (axes[columns * row], axes[columns * (row + 1) - 1])
+        for axis, (quantity, label) in zip(axes[columns * row :], QUANTITIES.items(), strict=False):
             axis.scatter(runs[quantity], runs["euclidean"], c=runs["aie"], s=12)
             ends = np.array([runs[quantity].min(), runs[quantity].max()])
             axis.plot(ends, c[quantity] * ends, color="black", lw=1)
             axis.set(xscale="log", yscale="log", xlabel=label)
             for scale in (axis.xaxis, axis.yaxis):
                 scale.set_minor_formatter(NullFormatter())
-        axes[3 * row].set(title=name, ylabel=r"distance $\|z_T - z_0\|$")
-        figure.colorbar(axes[3 * row].collections[0], ax=axes[3 * row + 2], label="AIE")
+        first.set(title=name, ylabel=r"distance $\|z_T - z_0\|$")
+        figure.colorbar(first.collections[0], ax=last, label="AIE")
     return figure
 
 
