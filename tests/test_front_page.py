@@ -73,8 +73,8 @@ def test_costs_name_the_worst_series_of_either_end():
     )
     assert front_page.costs(runs) == (
         "Against the stop that validation chooses, no probing costs up to 20.0 ± 0.0 (one) points "
-        "of test accuracy, probing to the end up to 10.0 ± 0.0 (digits). One of these two was "
-        "clearly better than that stop in 1 of 2 series."
+        "of test accuracy, probing to the end up to 10.0 ± 0.0 (digits). In 1 of 2 series "
+        "(one) one of the two was better than that stop."
     )
 
 

@@ -9,7 +9,10 @@ from taskhead.report.panels import SEEDS_FOR_BANDS
 from taskhead.report.words import left_out
 
 THIN = "thin lines are single seeds"
-BANDS = "bands are 95 percent intervals of the mean over seeds, for the whole curve at once"
+BANDS = (
+    "bands are 95 percent intervals of the mean over seeds, for the whole curve at once; those of "
+    "test accuracy allow for other test images too"
+)
 
 
 def caption(table: pd.DataFrame, path: Path, *, spread: str | None = None) -> str:

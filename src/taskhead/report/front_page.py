@@ -50,18 +50,19 @@ def _list(cases: pd.Series, count: int) -> str:
 def costs(table: pd.DataFrame) -> str:
     """Say what either end of probing costs against the stop that validation chooses, at most.
 
-    In points of test accuracy, with 95 percent intervals over seeds, unadjusted; and in how many
+    In points of test accuracy, with 95 percent intervals over seeds, unadjusted; and in which
     series an end was better than that stop, with an interval that excludes zero.
     """
     compared = {title(name): chosen_stop(runs) for name, runs in by_series(table).items()}
     rows = pd.concat(compared).reset_index(names=["series", "end"])
     unprobed = rows["compared with"] == NO_PROBING
-    lost = rows[rows["difference"] < -rows["half width"]]
+    lost = rows.loc[rows["difference"] < -rows["half width"], "series"].unique()
+    where = f" ({', '.join(lost)})" if len(lost) else ""
     return (
         f"Against the stop that validation chooses, no probing costs up to "
         f"{_most(rows[unprobed])} points of test accuracy, probing to the end up to "
-        f"{_most(rows[~unprobed])}. One of these two was clearly better than "
-        f"that stop in {lost['series'].nunique()} of {len(compared)} series."
+        f"{_most(rows[~unprobed])}. In {len(lost)} of {len(compared)} series{where} one of the two "
+        "was better than that stop."
     )
 
 

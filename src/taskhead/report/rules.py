@@ -137,4 +137,4 @@ def _thirds(curve: pd.DataFrame) -> list[pd.Series]:
 def _near_the_end(curve: pd.DataFrame) -> str:
     outer, peak = round(curve.shape[1] / 3), curve.mean().idxmax()
     inside = peak in curve.columns[outer:-outer]
-    return "" if inside else f"the peak lies near the end, at {peak}"
+    return "" if inside else f"the peak lies outside the middle third, at {peak}"
