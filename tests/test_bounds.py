@@ -71,12 +71,26 @@ def test_order_is_the_rank_correlation_over_the_stops_of_a_seed(tables):
     found = bounds.bounds(joined).loc["digits"]
     assert found.loc["AIE", "order"] == "1.00 ± 0.00"
     assert found.loc["gradient at the features", "order"] == "-1.00 ± 0.00"
-    assert found.loc["gradient at the features", "less than AIE"] == "2.00 ± 0.00"
-    assert found.loc["AIE", "looseness"] == "1.0"
+    assert found.loc["gradient at the features", "order of AIE minus this one"] == "2.00 ± 0.00"
+    assert found.loc["AIE", "bound ÷ distance (median)"] == "1.0"
     said = bounds.said_of_the_order(
         joined.assign(norm_times_aie=joined["seed"] + joined["aie"] % 0.7)
     )
-    assert "**digits:** AIE orders runs best, clearly" in said
+    assert "**digits:** AIE orders runs best, clearly (rank correlation 1.00)" in said
+
+
+def test_equal_orders_are_a_tie_and_a_poor_best_is_not_praised(tables):
+    joined = bounds.with_quantities(*tables)
+    two = bounds.said_of_the_order(joined.assign(norm_times_aie=2 * joined["aie"]))
+    assert (
+        two == "- **digits:** AIE and head norm times AIE order runs alike (rank correlation 1.00)."
+    )
+    wrong = joined["aie"].map({0.2: 3.0, 0.5: 1.0, 0.8: 2.0})
+    equal = {name: joined["aie"] for name in bounds.QUANTITIES}
+    said = bounds.said_of_the_order(joined.assign(euclidean=wrong, **equal))
+    assert said.endswith(
+        "all three order runs alike; none orders them well (rank correlation -0.50)."
+    )
 
 
 def test_every_run_is_drawn_below_the_bound(tables):

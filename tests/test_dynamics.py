@@ -56,6 +56,10 @@ def test_slope_of_a_square_is_two_and_where_it_is_steeper_that_is_told(steps: pd
     found = dynamics.slopes(steps)
     assert found["slope"].tolist() == pytest.approx([2, 2, 3])
     assert found["share at 2"].tolist() == [1, 1, 0]
+    assert found["least"].tolist() == pytest.approx([2, 2, 3])
+    jump = (steps["ft_lr"] == 1e-4) & (steps["seed"] == 0) & (steps["tau"] == 0)
+    told = dynamics.slopes(steps.assign(step_missed=steps["step_missed"] / np.where(jump, 10, 1)))
+    assert told[["least", "largest"]].iloc[0].tolist() == pytest.approx([2, 3])
     assert found.index[0] == ("digits", "0.0001 to 0.001")
 
 
@@ -74,8 +78,8 @@ def test_ratios_against_the_longest_step_multiply_and_are_told_by_side(steps: pd
     product = math.prod(ratios[name].mean for name in dynamics.FACTORS)
     assert product == pytest.approx(ratios["length"].mean)
     assert ratios["gain"].low <= ratios["gain"].mean <= ratios["gain"].high
-    told = dynamics.first_step_without_probing(steps).loc["digits", "energy 0.6"]
-    assert told["times"].to_dict() == {
+    told = dynamics.first_step_without_probing(steps).loc["digits", "no probing ÷ energy 0.6"]
+    assert told["ratio"].to_dict() == {
         "energy": 1.5,
         "gain": 0.2,
         "coherence": 1,
@@ -89,7 +93,7 @@ def test_ratios_against_the_longest_step_multiply_and_are_told_by_side(steps: pd
 
 def test_single_seed_has_ratios_without_an_interval(steps: pd.DataFrame):
     told = dynamics.first_step_without_probing(steps[steps["seed"] == 0])
-    assert told["times"].tolist()[-1] == 0.3
+    assert told["ratio"].tolist()[-1] == 0.3
     assert set(told["95 percent interval"]) == {""}
     assert set(told["no probing is"]) == {"no clear difference"}
 
@@ -141,5 +145,8 @@ def test_finetuning_is_drawn_epoch_by_epoch(followed: pd.DataFrame):
     assert len(figure.axes) == 6
     means = followed[followed["tau"] == 0].groupby("epoch")["energy_left"].mean()
     np.testing.assert_allclose(figure.axes[0].lines[0].get_xydata()[:, 1], means)
-    assert all(axis.get_xlabel() and axis.get_ylabel() for axis in figure.axes)
+    assert len({axis.get_title() for axis in figure.axes}) == 6
+    assert {axis.get_xlabel() for axis in figure.axes} == {"epoch of finetuning, digits"}
+    shown = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert shown == ["0", "4", "1"]  # of 0, 1, 2 and 4
     figure.draw_without_rendering()

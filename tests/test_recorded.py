@@ -19,7 +19,7 @@ from taskhead.report import bounds, claims, dynamics, front_page, scorecard
 from taskhead.report.choices import smallest_sufficient
 from taskhead.report.effects import powers
 from taskhead.report.rules import SUPPORTED, UNDECIDED
-from taskhead.report.series import NO_PROBING, by_series, relative, stops
+from taskhead.report.series import NO_PROBING, by_series, ends, relative, stops
 
 SEARCHED = [
     "digits",
@@ -225,6 +225,9 @@ def test_page_on_learning_dynamics_says_which_quantity_orders_runs():
             orders[name] = bounds.rank_correlations(runs).mean()
             norms = runs.groupby(stops(runs))["last_layer_norm"].mean()
             orders[name]["growth"] = norms.max() / norms.min()
+            orders[name]["head norm"] = runs["last_layer_norm"].corr(runs["euclidean"], "spearman")
+            longest = runs[stops(runs) == ends(runs)[-1]]
+            orders[name]["norm left"] = (longest["norm"] / longest["z0_norm"]).mean()
     found = pd.DataFrame(orders).T
     products = found[["norm_times_aie", bounds.GRADIENT]]
     assert found["aie"][["digits", "cifar10-to-cifar100"]].min() > 0.95
@@ -239,6 +242,11 @@ def test_page_on_learning_dynamics_says_which_quantity_orders_runs():
         assert found["growth"][alike] < 1.5
     assert found["aie"]["imagenet-to-solar-cells"] < 0.5
     assert found["growth"]["imagenet-to-solar-cells"] > 3
+    assert found["growth"]["imagenet-to-solar-cells"] < found["growth"]["cifar10-to-cifar100"]
+    assert found["norm left"]["imagenet-to-solar-cells"] < 0.5
+    assert found["norm left"]["cifar10-to-cifar100"] > 1
+    assert found["head norm"]["digits"] < -0.95
+    assert found.loc["imagenet-to-pacs (sketch)", list(bounds.QUANTITIES)].max() < bounds.POOR
 
 
 def test_page_on_solar_cells_says_what_its_tables_show():
@@ -288,6 +296,9 @@ def test_page_on_dynamics_says_what_the_first_steps_on_digits_show():
     steps = table("one_step", "digits")
     slopes = dynamics.slopes(steps)
     assert slopes["share at 2"].iloc[0] > 0.5
+    assert slopes["least"].iloc[0] > 1.95
+    assert 4 < slopes["largest"].iloc[0] < 4.5
+    assert slopes["share at 2"].iloc[1:3].max() < 0.2
     assert slopes["slope"].iloc[:2].min() > 2.1
     assert slopes["slope"].iloc[-3:].max() < 1.9
     factors = dynamics.factors(steps).loc["digits"]
@@ -298,6 +309,12 @@ def test_page_on_dynamics_says_what_the_first_steps_on_digits_show():
     assert ratios["kernel"].high < 1
     assert ratios["length"].high < 1
     assert ratios["energy"].low > 1
+    furthest = dynamics.distance_without_probing(table("energy_sweep", "digits"))
+    nearest = factors.index[-2]
+    assert furthest.loc["digits", "furthest probed head"] == nearest != stop
+    pair = steps[stops(steps).isin([NO_PROBING, nearest])]
+    _, beside = dynamics.against_no_probing(pair)["digits"]
+    assert beside["length"].low < 1 < beside["length"].high
 
 
 def test_page_on_dynamics_says_what_finetuning_on_digits_shows():
@@ -312,6 +329,10 @@ def test_page_on_dynamics_says_what_finetuning_on_digits_shows():
     assert (ends["head_cosine"].drop(NO_PROBING) > 0.99).all()
     assert (ends["step error, last"] < ends["step error, first"]).all()
     assert (ends["step error, first"] < 0.1).all()
+    lengths = dynamics.factors(table("one_step", "digits")).loc["digits", "length"]
+    longer = [stop for stop in ends.index if lengths[stop] > lengths[NO_PROBING]]
+    assert len(longer) == 2
+    assert (ends["distance"][longer] < ends["distance"][NO_PROBING]).all()
 
 
 def test_page_on_dynamics_says_what_orders_the_runs_on_digits():

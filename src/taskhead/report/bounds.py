@@ -9,6 +9,8 @@ from taskhead.experiments.run import ProbingRun
 from taskhead.report.series import NO_PROBING, by_series, done, interval, stops
 
 GRADIENT = "feature_gradient_norm"
+ALIKE = 0.005  # difference of rank correlations that two decimals do not show
+POOR = 0.5  # rank correlation below which runs are not ordered well
 QUANTITIES = {
     "aie": "AIE",
     "norm_times_aie": "head norm times AIE",
@@ -36,36 +38,46 @@ def constants(runs: pd.DataFrame) -> pd.Series:
 def bounds(table: pd.DataFrame) -> pd.DataFrame:
     """Compare the quantities of `with_quantities` as bounds on the distance, by series.
 
-    `constant` is the least c with distance <= c * quantity in all runs, `looseness` the median over
-    runs of c * quantity / distance. `order` is the rank correlation of quantity and distance over
-    the stops of a seed, mean over seeds with the half width of its 95 percent interval; `order,
-    probed` leaves heads without probing out; `less than AIE` is how much lower the order is.
+    `constant` is the least c with distance <= c * quantity in all runs, and `bound ÷ distance` the
+    median over runs of c * quantity / distance. `order` is the rank correlation of quantity and
+    distance over the stops of a seed, mean over seeds with the half width of its 95 percent
+    interval; `order, probed` leaves heads without probing out.
     """
     rows = {}
     for series, runs in by_series(table).items():
         c, orders = constants(runs), rank_correlations(runs)
         probed = rank_correlations(runs[stops(runs) != NO_PROBING])
         for name, label in QUANTITIES.items():
+            behind = "" if name == "aie" else _said(orders["aie"] - orders[name])
+            looseness = (c[name] * runs[name] / runs["euclidean"]).median()
             rows[series, label] = {
                 "constant": f"{c[name]:.3g}",
-                "looseness": f"{(c[name] * runs[name] / runs['euclidean']).median():.1f}",
+                "bound ÷ distance (median)": f"{looseness:.1f}",
                 "order": _said(orders[name]),
                 "order, probed": _said(probed[name]),
-                "less than AIE": "" if name == "aie" else _said(orders["aie"] - orders[name]),
+                "order of AIE minus this one": behind,
             }
     index = pd.MultiIndex.from_tuples(rows, names=["series", "quantity"])
     return pd.DataFrame(list(rows.values()), index=index)
 
 
 def said_of_the_order(table: pd.DataFrame) -> str:
-    """Say of every series which quantity orders the runs best."""
+    """Say of every series which quantity orders the runs best, or that some do so alike."""
     lines = []
     for series, runs in by_series(table).items():
         orders = rank_correlations(runs)
-        best, second = orders.mean().nlargest(2).index
-        mean, half = interval(orders[best] - orders[second])
-        clear = "clearly" if mean > half else "though not clearly"
-        lines.append(f"- **{series}:** {QUANTITIES[best]} orders runs best, {clear}.")
+        means = orders.mean().sort_values(ascending=False)
+        best, second = means.index[:2]
+        alike = means.index[means > means[best] - ALIKE]
+        if len(alike) > 1:
+            names = " and ".join(QUANTITIES[name] for name in alike)
+            said = f"{names if len(alike) < len(means) else 'all three'} order runs alike"
+        else:
+            mean, half = interval(orders[best] - orders[second])
+            clear = "clearly" if mean > half else "though not clearly"
+            said = f"{QUANTITIES[best]} orders runs best, {clear}"
+        poor = "; none orders them well" if means[best] < POOR else ""
+        lines.append(f"- **{series}:** {said}{poor} (rank correlation {means[best]:.2f}).")
     return "\n".join(lines)
 
 

@@ -37,7 +37,7 @@ def slopes(steps: pd.DataFrame) -> pd.DataFrame:
 
     The error is the mean length of what the prediction of one step misses. Slopes are means over
     stops, then over seeds, with the half width of their 95 percent interval; `share at 2` is the
-    share of heads whose slope lies within 0.05 of 2.
+    share of heads whose slope lies within 0.05 of 2, `least` and `largest` are over all heads.
     """
     rows = []
     for setting, runs in done(steps).assign(stop=stops).groupby("setting", sort=False):
@@ -48,7 +48,8 @@ def slopes(steps: pd.DataFrame) -> pd.DataFrame:
             mean, half = interval(local.groupby("seed").mean())
             row = {"setting": setting, "rates": f"{lower:g} to {upper:g}"}
             share = ((local - 2).abs() < 0.05).mean()
-            rows.append(row | {"slope": mean, "half width": half, "share at 2": share})
+            ends = {"least": local.min(), "largest": local.max()}
+            rows.append(row | {"slope": mean, "half width": half, "share at 2": share, **ends})
     return pd.DataFrame(rows).set_index(["setting", "rates"])
 
 
@@ -112,18 +113,19 @@ def through_epochs(table: pd.DataFrame) -> pd.DataFrame:
 def first_step_without_probing(steps: pd.DataFrame) -> pd.DataFrame:
     """Return how many times as large factors and length are without probing, by setting.
 
-    Each is compared with the probed head whose first step is the longest, which the index names.
+    Each is divided by that of the probed head whose first step is the longest, which the index
+    names.
     """
     rows = {
-        (setting, stop, name): {
-            "no probing is": ratio.side,
-            "times": round(ratio.mean, 2),
+        (setting, f"no probing ÷ {stop}", name): {
+            "ratio": round(ratio.mean, 2),
             "95 percent interval": ratio.interval,
+            "no probing is": ratio.side,
         }
         for setting, (stop, ratios) in against_no_probing(steps).items()
         for name, ratio in ratios.items()
     }
-    index = pd.MultiIndex.from_tuples(rows, names=["setting", "compared with", "factor"])
+    index = pd.MultiIndex.from_tuples(rows, names=["setting", "ratio of", "factor"])
     return pd.DataFrame(list(rows.values()), index=index)
 
 

@@ -56,15 +56,14 @@ def through_finetuning(table: pd.DataFrame) -> Figure:
     settings = list(done(table).groupby("setting", sort=False))
     figure, axes = grid(6 * len(settings))
     for row, (setting, runs) in enumerate(settings):
-        epochs = sorted(runs["epoch"].unique())
+        named = sorted(set(runs["epoch"]) - {0})[::-2]  # every second, as neighbours overprint
         for axis, (name, label) in zip(axes[6 * row :], EPOCHS.items(), strict=False):
             for color, stop, rows in _coloured(runs):
                 curve(axis, rows, "epoch", name, color=color, label=stop)
             axis.set_xscale("symlog", linthresh=1)
-            axis.set_xticks(epochs, labels=[f"{each:g}" for each in epochs])
-            axis.set(xlabel="epoch of finetuning", ylabel=label, title=setting)
-    named = axes[0].get_legend_handles_labels()
-    figure.legend(*named, loc="outside upper center", ncols=2)
+            axis.set_xticks([0, *named], labels=[f"{each:g}" for each in [0, *named]])
+            axis.set(xlabel=f"epoch of finetuning, {setting}", title=label)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
 
