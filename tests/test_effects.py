@@ -36,9 +36,20 @@ def test_intervals_over_seeds_cover_the_truth_under_noise(table: pd.DataFrame):
     assert (abs(found["power"] - [0.5, -1, 2]) < found["half width"]).all()
 
 
-@pytest.mark.parametrize(("power", "closer"), [(-1, "their ratio"), (1, "their product")])
-def test_words_say_whether_product_or_ratio_is_closer(power: int, closer: str, table: pd.DataFrame):
-    distance = table["aie"] * table["last_layer_norm"] ** power * table["ft_lr"]
+@pytest.mark.parametrize(
+    ("energy", "norm", "closest"),
+    [
+        (1, -1, "their ratio"),
+        (1, 1, "their product"),
+        (1, -0.25, "the energy alone"),
+        (0.25, -1, "the head norm alone"),
+    ],
+)
+def test_words_say_which_simple_law_is_closest(energy, norm, closest: str, table: pd.DataFrame):
+    distance = table["aie"] ** energy * table["last_layer_norm"] ** norm * table["ft_lr"]
     said = what_acts(table.assign(euclidean=distance, setting="digits"))
-    assert f"power 1.00 ± 0.00, and with the norm of the head to the power {power}.00" in said
-    assert closer in said
+    assert (
+        f"power {energy:.2f} ± 0.00, and with the norm of the head to the power {norm:.2f}" in said
+    )
+    assert f"closest to {closest}." in said
+    assert said.endswith("they explain 100 percent.")

@@ -266,8 +266,13 @@ def test_page_on_solar_cells_says_what_its_tables_show():
 
 def test_page_on_what_acts_says_what_its_tables_show():
     crossed = table("crossed", "digits")
-    found = powers(crossed)["power"]
-    assert found["energy"] > 0 > found["head norm"]
+    found = powers(crossed)
+    power, share = found["power"], found["variance explained"]
+    assert power["energy"] > 0 > power["head norm"]
+    assert abs(power["head norm"]) == pytest.approx(power["energy"], rel=0.2)
+    assert share["head norm"] == pytest.approx(share["energy"], abs=0.05)
+    assert share.drop("all three").sum() > share["all three"]
+    assert crossed["aie"].corr(crossed["last_layer_norm"], "spearman") < -0.5
     at_rate = crossed[crossed["ft_lr"] == load_setting("digits").values["ft_lr"]]
     dots = at_rate.assign(stop=stops).groupby(["init_scale", "stop"])["dot"].mean().unstack()
     peaks = dots.idxmax(axis=1)
@@ -277,10 +282,17 @@ def test_page_on_what_acts_says_what_its_tables_show():
     norms = (other["norm"] / other["z0_norm"]).groupby([other["init_scale"], other["ft_lr"]]).mean()
     assert norms[10.0, 1e-3] < 0.05 < norms[10.0, 3e-4] < 0.2
     assert norms[1.0].min() > 1
-    assert powers(other)["variance explained"]["all three"] < 0.4
+    found = powers(other)
+    assert found["variance explained"]["all three"] < 0.4
+    assert found["variance explained"][["energy", "head norm"]].max() < 0.2
     views = table("views", "imagenet-to-cifar10").query("tau == tau.max()")
     ends = views.groupby("views")["aie"].mean()
     assert ends[1] - ends[10] > 5 * (ends[10] - ends[20])
+    sweep = table("energy_sweep", "imagenet-to-cifar10").query("tau == tau.max()")
+    both = views.query("views == 10").merge(sweep, on=["seed", "tau", "views"])
+    assert len(both) == 5
+    assert (both["aie_x"] < both["aie_y"]).all()
+    assert (both["probed_lr_x"] / both["probed_lr_y"]).tolist() == pytest.approx([2] * 5)
 
 
 def test_page_on_smoothing_says_what_its_table_shows():

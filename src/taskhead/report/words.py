@@ -65,14 +65,19 @@ def small_range(table: pd.DataFrame) -> str:
 def what_acts(table: pd.DataFrame) -> str:
     """Say how the distance follows energy, head norm and rate in a `crossed` table."""
     found: dict[Any, dict[Any, float]] = powers(table).to_dict("index")
+    shares = {name: f"{100 * row['variance explained']:.0f} percent" for name, row in found.items()}
     a, b = found["energy"], found["head norm"]
-    shares = [f"{100 * each['variance explained']:.0f} percent" for each in (a, b)]
-    closer = "their ratio" if a["power"] * b["power"] < 0 else "their product"
+    weak, strong = sorted(("energy", "head norm"), key=lambda name: abs(found[name]["power"]))
+    if abs(found[weak]["power"]) < abs(found[strong]["power"]) / 2:
+        closest = f"the {strong} alone"
+    else:
+        closest = "their ratio" if a["power"] * b["power"] < 0 else "their product"
     return (
         f"In {table['setting'].iloc[0]} the distance goes with the energy to the power "
         f"{a['power']:.2f} ± {a['half width']:.2f}, and with the norm of the head to the power "
-        f"{b['power']:.2f} ± {b['half width']:.2f}, at the same rate. That is closer to {closer}. "
-        f"Energy alone explains {shares[0]} of the variance, the norm alone {shares[1]}."
+        f"{b['power']:.2f} ± {b['half width']:.2f}, at the same rate. That is closest to "
+        f"{closest}. By itself the energy explains {shares['energy']} of the variance, the norm "
+        f"{shares['head norm']}; with the rate they explain {shares['all three']}."
     )
 
 
