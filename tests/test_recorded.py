@@ -295,6 +295,15 @@ def test_page_on_what_acts_says_what_its_tables_show():
     assert (both["probed_lr_x"] / both["probed_lr_y"]).tolist() == pytest.approx([2] * 5)
 
 
+def test_page_on_the_linear_model_says_which_head_has_no_bound_and_which_error_is_larger():
+    lazy = table("lazy_limit", "toy")
+    bounded = (lazy["euclidean_bound"] < float("inf")).groupby(lazy["head_norm"]).mean()
+    assert 0 < bounded.iloc[0] < 1
+    assert (bounded.iloc[1:] == 1).all()
+    of_means = (lazy["euclidean"] - lazy["lazy_euclidean"]).abs().groupby(lazy["head_norm"]).max()
+    assert (of_means < lazy.groupby("head_norm")["euclidean_error"].max()).all()
+
+
 def test_page_on_smoothing_says_what_its_table_shows():
     table_of = table("label_smoothing", "digits")
     by_eps = table_of[table_of["ft_eps"] == 0.1].groupby("eps")["relative_euclidean"].mean()

@@ -83,6 +83,9 @@ def bound_of_the_lazy_limit(table: pd.DataFrame) -> Figure:
         most = most.replace(np.inf, np.nan)
         axis.plot(most.index, most[f"{name}_error"], "o-", color="C0", label="exact flow")
         axis.plot(most.index, most[f"{name}_bound"], "s-", color="C1", label="bound")
+        for norm, error in most.loc[most[f"{name}_bound"].isna(), f"{name}_error"].items():
+            style = {"xytext": (0, -8), "textcoords": "offset points", "rotation": 90}
+            axis.annotate("no bound", (norm, error), color="C1", ha="center", va="top", **style)
         last = most.index[-1], most[f"{name}_error"].iloc[-1]
         earlier = last[0] / 10, last[1] * 100
         axis.axline(last, earlier, color="black", lw=0.8, ls=":", label="slope -2")
