@@ -154,7 +154,7 @@ def test_errors_of_the_lazy_limit_are_drawn_below_their_bounds_where_there_are_a
     most = LIMIT.groupby("head_norm")["dot_change_error"].max()
     np.testing.assert_allclose(error.get_ydata(), most)
     np.testing.assert_array_equal(bound.get_ydata(), [np.nan, 2])
-    assert [(text.get_text(), text.xy[0]) for text in dot.texts] == [("no bound", 5)]
+    assert [(text.get_text(), text.get_position()[0]) for text in dot.texts] == [("no bound", 5)]
     (x1, y1), (x2, y2) = guide.get_xy1(), guide.get_xy2()
     assert np.log(y2 / y1) / np.log(x2 / x1) == pytest.approx(-2)
 

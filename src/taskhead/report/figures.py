@@ -80,15 +80,13 @@ def bound_of_the_lazy_limit(table: pd.DataFrame) -> Figure:
     figure, axes = grid(3)
     for axis, (name, label) in zip(axes, labels.items(), strict=False):
         most = table.groupby("head_norm")[[f"{name}_error", f"{name}_bound"]].max()
-        most = most.replace(np.inf, np.nan)
-        axis.plot(most.index, most[f"{name}_error"], "o-", color="C0", label="exact flow")
-        axis.plot(most.index, most[f"{name}_bound"], "s-", color="C1", label="bound")
-        for norm, error in most.loc[most[f"{name}_bound"].isna(), f"{name}_error"].items():
-            style = {"xytext": (0, -8), "textcoords": "offset points", "rotation": 90}
-            axis.annotate("no bound", (norm, error), color="C1", ha="center", va="top", **style)
-        last = most.index[-1], most[f"{name}_error"].iloc[-1]
-        earlier = last[0] / 10, last[1] * 100
-        axis.axline(last, earlier, color="black", lw=0.8, ls=":", label="slope -2")
+        error, bound = most[f"{name}_error"], most[f"{name}_bound"].replace(np.inf, np.nan)
+        axis.plot(most.index, error, "o-", color="C0", label="exact flow")
+        axis.plot(most.index, bound, "s-", color="C1", label="bound")
+        for x, y in error[bound.isna()].reset_index().to_numpy():
+            axis.text(x, y / 2, "no bound", color="C1", ha="center", va="top", rotation=90)
+        x, y = most.index[-1], error.iloc[-1]
+        axis.axline((x, y), (x / 10, 100 * y), color="black", lw=0.8, ls=":", label="slope -2")
         axis.set(xscale="log", yscale="log", xlabel=r"head norm $\|v\|$", ylabel=label)
         axis.set_xticks(most.index, labels=[f"{norm:g}" for norm in most.index], minor=False)
         axis.minorticks_off()
