@@ -41,7 +41,11 @@ LIMIT = runs(
     seed=[0],
 )
 PLANE = runs(["z0_x", "z0_y", "zT_x", "zT_y", "aie"], seed=[0], tau=[0, 16, 256], sample=range(20))
-PLANE = PLANE.assign(label=PLANE["sample"] % 5.0)
+PLANE = PLANE.assign(
+    label=PLANE["sample"] % 5.0,
+    aie=PLANE.groupby("tau")["aie"].transform("first"),
+    probed_epochs=PLANE["tau"] / 2,
+)
 PACS = sweep("pacs", ["photo", "sketch"])
 DRIFT = runs(MEASURES, bn_mode=["eval", "train"], tau=[0, 2], seed=range(5))
 VIEWS = runs(MEASURES, setting=["a", "b"], views=[1, 10], tau=[0, 2], seed=range(5))
@@ -160,11 +164,22 @@ def test_errors_of_the_lazy_limit_are_drawn_below_their_bounds_where_there_are_a
 
 
 def test_geometry_has_a_panel_for_the_start_and_each_tau_with_the_least_energy_first():
-    first, *panels = figures.feature_geometry(PLANE).axes
+    figure = figures.feature_geometry(PLANE, first_class=5)
+    first, *panels = figure.axes
     points = [len(line.get_xdata()) for line in first.lines]
     assert sum(points) == PLANE["sample"].nunique()
-    order = PLANE.groupby("tau")["aie"].first().sort_values().index
-    assert ["no probing" in axis.get_title() for axis in panels] == [tau == 0 for tau in order]
+    runs = PLANE.groupby("aie")["probed_epochs"].first().items()
+    for axis, (energy, epochs) in zip(panels, runs, strict=True):
+        said = f"energy {energy:.2g}\n{epochs:g} epochs probed"
+        assert axis.get_title().endswith(said)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list("56789")
+
+
+def test_geometry_boxes_the_range_of_the_features_before_in_every_panel():
+    z0 = PLANE[PLANE["tau"] == 0][["z0_x", "z0_y"]]
+    for axis in figures.feature_geometry(PLANE[PLANE["tau"] == 0]).axes:
+        (box,) = axis.patches
+        np.testing.assert_allclose(box.get_bbox(), [z0.min(), z0.max()])
 
 
 def test_single_seed_has_no_band_and_gives_no_warning():

@@ -16,7 +16,7 @@ from taskhead.experiments.provenance import load_provenance
 from taskhead.experiments.run import Run
 from taskhead.experiments.settings import SETTING_NAMES, load_setting
 from taskhead.report import bounds, claims, dynamics, front_page, scorecard
-from taskhead.report.choices import smallest_sufficient
+from taskhead.report.choices import chosen_stop, smallest_sufficient
 from taskhead.report.effects import powers
 from taskhead.report.rules import SUPPORTED, UNDECIDED
 from taskhead.report.series import NO_PROBING, by_series, ends, relative, stops
@@ -251,17 +251,49 @@ def test_page_on_learning_dynamics_says_which_quantity_orders_runs():
 
 def test_page_on_solar_cells_says_what_its_tables_show():
     sweep = table("energy_sweep", "imagenet-to-solar-cells").assign(stop=stops)
-    means = sweep.groupby("stop")[["aie", "cosine", "feature_gradient_norm", "norm"]].mean()
+    means = sweep.groupby("stop")[
+        ["aie", "cosine", "feature_gradient_norm", "first_step", "norm"]
+    ].mean()
     assert 0.3 <= means["aie"][means["cosine"].idxmax()] <= 0.4
     gradient = means["feature_gradient_norm"]
     assert gradient.idxmin() not in (NO_PROBING, "tau = 1000")
     assert gradient[NO_PROBING] < gradient["tau = 1000"]
+    assert means["aie"][means["first_step"].idxmin()] > means["aie"][gradient.idxmin()]
+    assert means["first_step"][NO_PROBING] < means["first_step"]["tau = 1000"]
     assert means["norm"]["tau = 1000"] < sweep["z0_norm"].mean()
     search = table("rate_search", "imagenet-to-solar-cells").assign(stop=stops)
     probed = search[search["stop"] != NO_PROBING]
     by_rate = probed.pivot_table("cosine", "energy", "ft_lr")
     assert by_rate[1e-4].is_monotonic_decreasing
     assert by_rate[1e-3].idxmin() == by_rate.index.min()
+
+
+def test_page_on_imagenet_says_where_probing_ends_and_that_unseen_domains_are_not_resolved():
+    energies = {}
+    for name, runs in by_series(table("energy_sweep", "imagenet-to-pacs")).items():
+        energies[name] = runs.groupby(stops(runs))["aie"].mean()
+        compared = chosen_stop(runs, judged_on="ood_accuracy")
+        assert (compared["difference"].abs() <= compared["half width"]).all()
+    photo, sketch = (energies[f"imagenet-to-pacs ({name})"] for name in ("photo", "sketch"))
+    assert photo.idxmin() == "tau = 400"
+    assert sketch.idxmin() == "energy 0.2"
+
+
+def test_page_on_cifar_100_says_what_no_probing_and_train_mode_cost():
+    sweep = table("energy_sweep", "cifar10-to-cifar100")
+    probed, tested = (
+        sweep.groupby(stops(sweep))[name].mean() for name in ("probe_val_accuracy", "test_accuracy")
+    )
+    assert tested[NO_PROBING] < probed.max() < tested.max()
+    search = table("length_search", "cifar10-to-cifar100").assign(stop=stops)
+    by_length = search.pivot_table("test_accuracy", "stop", "ft_epochs")
+    gained = by_length[20] - by_length[10]
+    assert gained[NO_PROBING] > 5 * gained.drop(NO_PROBING).abs().max()
+    last = table("batchnorm_drift", "cifar10-to-cifar100").query("tau == tau.max()")
+    means = last.groupby("bn_mode")[["relative_euclidean", "aie", "probe_val_accuracy"]].mean()
+    moved, *others = (means.loc["train"] - means.loc["eval"]).abs()
+    assert moved > 0.2
+    assert max(others) < 0.02
 
 
 def test_page_on_what_acts_says_what_its_tables_show():

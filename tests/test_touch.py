@@ -14,11 +14,7 @@ from taskhead.report.series import relative
 from taskhead.report.touch import Touchable
 
 MEASURES = list(touch_figures.MEASURES)
-GEOMETRY = PLANE.merge(PLANE.groupby("tau")["aie"].first().rename("energy_left"), on="tau").assign(
-    aie=lambda t: t["energy_left"],
-    probed_epochs=lambda t: t["tau"] / 2,
-    **dict.fromkeys(MEASURES, 0.5),
-)
+GEOMETRY = PLANE.assign(**dict.fromkeys(MEASURES, 0.5))
 
 
 def in_page(figure: Touchable) -> dict:

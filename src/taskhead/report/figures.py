@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from taskhead.experiments.toy import N_SAMPLES
 from taskhead.method.batches import LabelledImages
-from taskhead.report.panels import curve, grid, mark_ends, panels
-from taskhead.report.series import by_series, done, relative, stops
+from taskhead.report.panels import COLORS, HEIGHT, curve, grid, mark_ends, panels
+from taskhead.report.series import by_series, done, relative
 
 MEASURES = {
     "euclidean": r"distance $\|z_T - z_0\|$",
@@ -37,8 +38,8 @@ def linear_adaptation(table: pd.DataFrame) -> Figure:
 def energy_floor(table: pd.DataFrame) -> Figure:
     """Draw the energy left in `toy_linear` at the init scale nearest to 1, one line per width."""
     nearest = (table["init_scale"] - 1).abs()
-    chosen = table[nearest == nearest.min()]
-    lines = {f"h = {width}": rows for width, rows in chosen.groupby("width")}
+    chosen = table[nearest == nearest.min()].groupby("width")
+    lines = {f"h = {width}": rows for width, rows in chosen}
     labels = {"aie": r"energy: mean $|y - q_\tau|$"}
     style = {"palette": "viridis", "title": f"N = {N_SAMPLES}"}
     figure = panels(lines, labels, xlabel=r"head-probing steps $\tau$", **style)
@@ -118,9 +119,8 @@ def energy_against_views(table: pd.DataFrame) -> Figure:
     figure, axes = grid(len(settings))
     for axis, (setting, rows) in zip(axes, settings, strict=False):
         counts = list(rows.groupby("views"))
-        for color, (views, part) in zip(
-            sns.color_palette("viridis", len(counts)), counts, strict=True
-        ):
+        colors = sns.color_palette("viridis", len(counts))
+        for color, (views, part) in zip(colors, counts, strict=True):
             curve(axis, part, "probed_epochs", "aie", color=color, label=f"{views:g}")
         axis.set_xscale("symlog", linthresh=1)
         axis.set(title=setting, xlabel="epochs of head probing", ylabel=ENERGY["aie"])
@@ -157,13 +157,12 @@ def on_clean_images(before: pd.DataFrame, now: pd.DataFrame, control: pd.DataFra
 
 def accuracy_in_and_out_of_distribution(table: pd.DataFrame) -> Figure:
     """Draw test accuracy on the target domain, and on the others if there are any, against AIE."""
-    titles = {"test_accuracy": "target domain"}
+    labels = {"test_accuracy": "test accuracy on\nthe target domain"}
     if "ood_accuracy" in table and table["ood_accuracy"].notna().any():
-        titles["ood_accuracy"] = "mean over the other domains"
-    figure = panels(by_series(table), dict.fromkeys(titles, "test accuracy"))
-    for axis, (name, title) in zip(figure.axes, titles.items(), strict=True):
+        labels["ood_accuracy"] = "mean test accuracy\non other domains"
+    figure = panels(by_series(table), labels)
+    for axis, name in zip(figure.axes, labels, strict=True):
         mark_ends(axis, table, name)
-        axis.set_title(title)
     return figure
 
 
@@ -216,25 +215,30 @@ def overview(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def feature_geometry(table: pd.DataFrame) -> Figure:
-    """Draw the plane of `feature_geometry` for z_0, and z_T of least, middle and most energy."""
-    drawn = done(table).assign(stop=stops)
+def feature_geometry(table: pd.DataFrame, *, first_class: int = 0) -> Figure:
+    """Draw the plane of `feature_geometry` for z_0, and z_T of least, middle and most energy.
+
+    Classes are counted from `first_class`. The dotted box in each panel is the range of z_0.
+    """
+    drawn = done(table)
     if drawn.empty:
         raise ValueError("no run is done; there are no features to draw")
-    one_seed = drawn[drawn["seed"] == drawn["seed"].min()]
-    runs = sorted(one_seed.groupby("stop"), key=lambda run: run[1]["aie"].iloc[0])
-    shown = [(r"before finetuning: $z_0$", "z0", runs[0][1])]
-    for stop, rows in (runs[place] for place in sorted({0, len(runs) // 2, len(runs) - 1})):
-        shown += [(rf"$z_T$ from AIE = {rows['aie'].iloc[0]:.2f} ({stop})", "zT", rows)]
-    figure, axes = grid(len(shown))
-    colors = sns.color_palette("colorblind", one_seed["label"].nunique())
+    runs = [rows for _, rows in drawn[drawn["seed"] == drawn["seed"].min()].groupby("aie")]
+    shown = [("$z_0$\nbefore finetuning", "z0", runs[0])]
+    for rows in (runs[place] for place in sorted({0, len(runs) // 2, len(runs) - 1})):
+        aie, epochs = rows[["aie", "probed_epochs"]].iloc[0]
+        shown += [(f"$z_T$, energy {aie:.2g}\n{epochs:g} epochs probed", "zT", rows)]
+    low, high = (runs[0][["z0_x", "z0_y"]].agg(end).to_numpy() for end in ("min", "max"))
+    figure, axes = grid(len(shown), height=1.2 * HEIGHT)
     for axis, (title, z, rows) in zip(axes, shown, strict=False):
-        for color, (label, points) in zip(colors, rows.groupby("label"), strict=True):
-            style = {"marker": "os^Dv"[int(label) % 5], "ls": "", "ms": 4, "alpha": 0.7}
-            x, y = points[f"{z}_x"], points[f"{z}_y"]
-            axis.plot(x, y, color=color, label=f"{label:g}", **style)
+        for label, points in rows.groupby("label"):
+            style = {"color": COLORS[int(label) % 8], "marker": "os^Dv"[int(label) % 5], "ls": ""}
+            x, y, name = points[f"{z}_x"], points[f"{z}_y"], f"{first_class + label:g}"
+            axis.plot(x, y, ms=4, alpha=0.7, label=name, **style)
+        axis.add_patch(Rectangle(low, *(high - low), fill=False, ls=":"))
         axis.set(title=title, xlabel="first direction", ylabel="second direction")
-    axes[0].legend(title="class", markerscale=1.5, loc="best")
+    above = {"loc": "outside upper center", "ncols": 5, "frameon": False, "handletextpad": 0}
+    figure.legend(*axes[0].get_legend_handles_labels(), title="class", **above)
     return figure
 
 

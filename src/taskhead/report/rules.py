@@ -68,9 +68,8 @@ def trend(energy: pd.DataFrame, curve: pd.DataFrame, *, sign: int = 1) -> Eviden
     fall = _largest_fall(math.copysign(1, found.effect) * curve.to_numpy())
     if fall < LARGEST_FALL:
         return found
-    note = (
-        f"associated: a slope, but the curve may turn back by {100 * fall:.0f} percent of its range"
-    )
+    undone = f"{100 * fall:.0f} percent of the change"
+    note = f"associated: it has a slope, but a part of the curve may undo up to {undone}"
     return replace(found, p_for=1.0, p_against=1.0, note=note)
 
 
