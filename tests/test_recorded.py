@@ -19,7 +19,7 @@ from taskhead.report import bounds, claims, dynamics, front_page, scorecard
 from taskhead.report.choices import smallest_sufficient
 from taskhead.report.effects import powers
 from taskhead.report.rules import SUPPORTED, UNDECIDED
-from taskhead.report.series import NO_PROBING, by_series, relative, stops
+from taskhead.report.series import NO_PROBING, by_series, interval, relative, stops
 
 SEARCHED = [
     "digits",
@@ -273,6 +273,34 @@ def test_page_on_what_acts_says_what_its_tables_show():
     views = table("views", "imagenet-to-cifar10").query("tau == tau.max()")
     ends = views.groupby("views")["aie"].mean()
     assert ends[1] - ends[10] > 5 * (ends[10] - ends[20])
+
+
+def test_page_on_the_capacity_of_the_head_says_what_its_table_shows():
+    deep, linear = table("head_capacity", "digits"), table("energy_sweep", "digits")
+    columns = ["probed_epochs", "relative_euclidean", "cosine", "test_accuracy"]
+    means, flat = (
+        rows.assign(stop=stops).groupby(["hidden", "stop"], dropna=False)[columns].mean()
+        for rows in (deep.fillna({"hidden": ""}), linear.fillna({"hidden": ""}))
+    )
+    flat = flat.droplevel("hidden")
+    *lower, highest = energies = [f"energy {e:g}" for e in sorted(deep["energy"].dropna().unique())]
+    assert len(energies) == 3
+    for head in ("64", "512", "512 512"):
+        at = (means.loc[head] - flat).dropna()
+        assert at.loc[energies, ["probed_epochs", "cosine"]].min(axis=None) > 0
+        assert at["relative_euclidean"][lower].min() > 0 > at["relative_euclidean"][highest]
+        assert at.loc[NO_PROBING, "test_accuracy"] < 0
+        assert (at.loc[NO_PROBING, "relative_euclidean"] > 0) == (head == "64")
+        own = deep[deep["hidden"] == head]
+        seeds = (
+            rows.assign(stop=stops).pivot_table("test_accuracy", "seed", "stop")
+            for rows in (own, linear)
+        )
+        for _, gains in (next(seeds) - next(seeds)).dropna(axis=1).items():
+            gain, half = interval(gains)
+            assert gain < half
+    without = means["test_accuracy"].xs(NO_PROBING, level="stop")
+    assert without.idxmin() == "512 512"
 
 
 def test_page_on_smoothing_says_what_its_table_shows():
