@@ -15,7 +15,7 @@ from taskhead.experiments.plan import make_plan
 from taskhead.experiments.provenance import load_provenance
 from taskhead.experiments.run import Run
 from taskhead.experiments.settings import SETTING_NAMES, load_setting
-from taskhead.report import bounds, claims, dynamics, front_page, scorecard
+from taskhead.report import bounds, claims, dynamics, front_page, principle_figures, scorecard
 from taskhead.report.choices import smallest_sufficient
 from taskhead.report.effects import powers
 from taskhead.report.rules import SUPPORTED, UNDECIDED
@@ -301,6 +301,24 @@ def test_page_on_the_capacity_of_the_head_says_what_its_table_shows():
             assert gain < half
     without = means["test_accuracy"].xs(NO_PROBING, level="stop")
     assert without.idxmin() == "512 512"
+
+
+def test_page_on_regimes_says_what_its_map_shows():
+    recipes, in_use = table("recipe_map", "digits"), load_setting("digits").values
+    cells = principle_figures.regime_cells(recipes)
+    moved, accuracy = cells["relative_euclidean"], cells["last_test_accuracy"]
+    low, middle, high = moved
+    rates, lengths = (sorted(recipes[key].unique()) for key in ("ft_lr", "ft_epochs"))
+    assert in_use["ft_lr"] == rates[1]
+    assert table("energy_sweep", "digits")["ft_epochs"].between(*lengths, inclusive="neither").all()
+    assert moved[low].isna().groupby("ft_lr").all().tolist() == [False, False, True]
+    assert not recipes.query("outcome == 'diverged'").assign(stop=stops)["stop"].ne(low).any()
+    ratios = (moved[high] / moved[low]).unstack().dropna()
+    assert ratios.min(axis=None) > 5
+    assert (ratios[lengths[1]] > ratios[lengths[0]]).all()
+    assert (moved[high] / moved[middle]).min() > 2
+    assert (moved[middle] > moved[low])[moved[low].notna()].all()
+    assert (accuracy.max(axis=1) - accuracy.min(axis=1)).max() < 0.03
 
 
 def test_page_on_smoothing_says_what_its_table_shows():

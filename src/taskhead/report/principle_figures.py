@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from taskhead.report.figures import ENERGY, TESTED
 from taskhead.report.panels import grid, panels
 from taskhead.report.rules import CONTRADICTED, SUPPORTED, UNDECIDED
-from taskhead.report.series import by_series, done, interval, relative, stops
+from taskhead.report.series import by_series, interval, stops
 
 MOVED = {"relative_euclidean": r"distance $\|z_T - z_0\| / \|z_0\|$"}
 VALIDATED = {"val_accuracy": "validation accuracy"}
@@ -87,24 +87,40 @@ def calibration(table: pd.DataFrame) -> Figure:
     return panels(by_series(table), labels)
 
 
+def regime_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """Return means over seeds of `recipe_map`: rates and lengths by measures and stops.
+
+    The stop of least energy stands first. A cell is NaN unless all its seeds are done.
+    """
+    measures = ["relative_euclidean", "last_test_accuracy"]
+    means = (
+        table.assign(stop=stops)
+        .groupby(["ft_lr", "ft_epochs", "stop"])
+        .agg({**dict.fromkeys(measures, "mean"), "outcome": lambda each: (each == "done").all()})
+    )
+    order = table.groupby(stops(table))["aie"].mean().sort_values().index
+    whole = means[measures].where(means["outcome"].astype(bool)).unstack()
+    return whole.reindex(columns=order, level="stop")
+
+
 def regime_map(table: pd.DataFrame) -> Figure:
     """Draw where preparing the head matters, from `recipe_map`: rates by lengths of finetuning.
 
     Left, how many times as far features move from the highest energy as from the lowest; right, by
-    how many points the mean test accuracies of the energies differ.
+    how many points the mean test accuracies of the energies differ. A cell is blank where a seed is
+    not done at one of the energies.
     """
-    kept = done(relative(table)).assign(stop=stops)
-    order = kept.groupby("stop")["aie"].mean().sort_values().index
-    means = kept.groupby(["ft_lr", "ft_epochs", "stop"])
-    moved, accuracy = (
-        means[name].mean().unstack()[order] for name in ("euclidean", "last_test_accuracy")
-    )
+    cells = regime_cells(table)
+    moved, accuracy = cells["relative_euclidean"], cells["last_test_accuracy"]
+    spread = accuracy.max(axis=1, skipna=False) - accuracy.min(axis=1, skipna=False)
     maps = {
         "distance, highest\nover lowest energy": moved.iloc[:, -1] / moved.iloc[:, 0],
-        "range of test\naccuracy in points": 100 * (accuracy.max(axis=1) - accuracy.min(axis=1)),
+        "range of test\naccuracy in points": 100 * spread,
     }
     figure, axes = grid(2)
     for axis, (title, values) in zip(axes, maps.items(), strict=True):
         sns.heatmap(values.unstack(), annot=True, fmt=".2g", cmap="viridis", cbar=False, ax=axis)
+        axis.grid(visible=False)
+        axis.tick_params(axis="y", rotation=0)
         axis.set(title=title, xlabel="epochs of finetuning", ylabel="finetuning rate")
     return figure
