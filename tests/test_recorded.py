@@ -15,7 +15,15 @@ from taskhead.experiments.plan import make_plan
 from taskhead.experiments.provenance import load_provenance
 from taskhead.experiments.run import Run
 from taskhead.experiments.settings import SETTING_NAMES, load_setting
-from taskhead.report import bounds, claims, dynamics, front_page, principle_figures, scorecard
+from taskhead.report import (
+    bounds,
+    claims,
+    dynamics,
+    front_page,
+    principle_figures,
+    principles,
+    scorecard,
+)
 from taskhead.report.choices import smallest_sufficient
 from taskhead.report.effects import powers
 from taskhead.report.rules import SUPPORTED, UNDECIDED
@@ -319,6 +327,27 @@ def test_page_on_regimes_says_what_its_map_shows():
     assert (moved[high] / moved[middle]).min() > 2
     assert (moved[middle] > moved[low])[moved[low].notna()].all()
     assert (accuracy.max(axis=1) - accuracy.min(axis=1)).max() < 0.03
+
+
+def test_page_on_the_rate_of_the_head_says_what_its_table_shows():
+    rates, sweep = table("head_rate", "digits"), table("energy_sweep", "digits")
+    means = principles.beside_probing(rates, sweep)
+    first, mild, *variants = means.index
+    assert first == NO_PROBING
+    assert mild == "mild probing, energy 0.85"
+    assert 0 < means["probed_epochs"][mild] < 1
+    for accuracy in ("val_accuracy", "test_accuracy"):
+        assert means[accuracy].idxmax() == NO_PROBING
+        assert means[accuracy].nlargest(2).index[1] == mild
+    assert means["relative_euclidean"].idxmin() == "fastai's fine_tune"
+    card = scorecard.scorecard(tables.recorded_folder())
+    judged = card[card["claim"] == "mild probing beats other rates"].set_index("series")["effect"]
+    gains = 100 * (means["test_accuracy"][mild] - means["test_accuracy"][variants])
+    assert judged.rename(lambda name: name.removeprefix("digits: ")).to_dict() == pytest.approx(
+        gains.to_dict()
+    )
+    more = means["ft_epochs"][variants] - means["ft_epochs"][mild]
+    assert more.to_dict() == {way: 0 if way == "one frozen epoch" else 4 for way in variants}
 
 
 def test_page_on_smoothing_says_what_its_table_shows():
