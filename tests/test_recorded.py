@@ -357,6 +357,20 @@ def test_page_on_smoothing_says_what_its_table_shows():
     floor = (4 / 5) ** 0.5
     plain = table_of[table_of["ft_eps"] == 0].groupby("eps")["aie"].mean()
     assert (plain.to_numpy() - floor * plain.index.to_numpy() > -1e-3).all()
+    sweep = table("energy_sweep", "digits").assign(stop=stops)
+    accuracies = sweep.groupby("stop")[["val_accuracy", "test_accuracy"]].mean()
+    assert accuracies.idxmax().tolist() == [NO_PROBING] * 2
+    hard, at = table_of[table_of["ft_eps"] == 0], sweep.set_index("seed").groupby("stop")
+    unprobed, longest = (at.get_group(stop) for stop in (NO_PROBING, "tau = 1000"))
+    gains = {
+        eps: interval(rows.set_index("seed")["test_accuracy"] - unprobed["test_accuracy"])
+        for eps, rows in hard.groupby("eps")
+    }
+    assert min(gain for gain, _ in gains.values()) > 0
+    assert {eps for eps, (gain, half) in gains.items() if gain > half} == {0.2, 0.3, 0.5}
+    errors = hard.groupby("eps")["test_ece"].mean()
+    assert (errors / longest["test_ece"].mean()).between(0.45, 0.55).all()
+    assert (errors - unprobed["test_ece"].mean()).abs().max() < 0.002
 
 
 def test_page_on_dynamics_says_what_the_first_steps_on_digits_show():

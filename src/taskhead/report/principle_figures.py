@@ -62,11 +62,11 @@ def against_smoothing(table: pd.DataFrame) -> Figure:
     eps * sqrt((K - 1) / K), for each number of classes K.
     """
     lines = {
-        str(name) if smooth == 0 else f"{name}, finetuned with eps = {smooth:g}": rows
+        f"{name}, finetuned on {'hard labels' if smooth == 0 else f'eps = {smooth:g}'}": rows
         for (name, smooth), rows in table.groupby(["setting", "ft_eps"], sort=False)
     }
     labels = {"aie": ENERGY["aie"], **MOVED, **TESTED}
-    how = {"x": "eps", "xlabel": "label smoothing eps in probing"}
+    how = {"x": "eps", "xlabel": "eps in probing"}
     figure = panels(lines, labels, **how)
     eps = np.array([0, table["eps"].max()])
     for classes in table["n_classes"].dropna().unique():
