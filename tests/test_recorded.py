@@ -350,6 +350,32 @@ def test_page_on_the_rate_of_the_head_says_what_its_table_shows():
     assert more.to_dict() == {way: 0 if way == "one frozen epoch" else 4 for way in variants}
 
 
+def test_page_on_the_initial_head_says_what_its_tables_show():
+    sweep = table("energy_sweep", "digits")
+    both = pd.concat([sweep[sweep["tau"] == 0], table("initial_head", "digits")])
+    measures = ["relative_euclidean", "cosine", "val_accuracy", "test_accuracy"]
+    means = both.groupby("init_scale")[measures].mean()
+    *smaller, largest = means.index
+    moved = means["relative_euclidean"]
+    assert moved[smaller].max() / moved[smaller].min() < 1.02
+    assert moved[largest] < moved[smaller].min() / 4
+    assert means["cosine"].idxmin() == largest
+    assert means["val_accuracy"].idxmax() == means["test_accuracy"].idxmax() == largest
+    crossed = table("crossed", "digits")
+    at_rate = crossed[crossed["ft_lr"] == load_setting("digits").values["ft_lr"]]
+    for scale, runs in at_rate.groupby("init_scale"):
+        dots = runs.assign(stop=stops).groupby("stop")[["aie", "dot"]].mean().sort_values("aie")
+        rises = dots["dot"].is_monotonic_increasing
+        assert rises == (scale in (0.3, 1.0))
+        peak = dots["dot"].argmax()
+        assert rises or 0 < peak < len(dots) - 1
+    other = table("crossed", "imagenet-to-cifar10")
+    other = other[other["ft_lr"] == load_setting("imagenet-to-cifar10").values["ft_lr"]]
+    assert set(other.query("outcome == 'collapsed'")["init_scale"]) == {10.0}
+    norms = other.query("outcome == 'done'").assign(stop=stops)
+    assert (norms.pivot_table("norm", "init_scale", "stop").diff().dropna() < 0).all(axis=None)
+
+
 def test_page_on_smoothing_says_what_its_table_shows():
     table_of = table("label_smoothing", "digits")
     by_eps = table_of[table_of["ft_eps"] == 0.1].groupby("eps")["relative_euclidean"].mean()

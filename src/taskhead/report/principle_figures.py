@@ -62,7 +62,7 @@ def against_smoothing(table: pd.DataFrame) -> Figure:
     eps * sqrt((K - 1) / K), for each number of classes K.
     """
     lines = {
-        f"{name}, finetuned on {'hard labels' if smooth == 0 else f'eps = {smooth:g}'}": rows
+        f"{name}, finetuned\non {'hard labels' if smooth == 0 else f'eps = {smooth:g}'}": rows
         for (name, smooth), rows in table.groupby(["setting", "ft_eps"], sort=False)
     }
     labels = {"aie": ENERGY["aie"], **MOVED, **TESTED}

@@ -146,7 +146,7 @@ PRINCIPLES: dict[str, tuple[str, Callable[[Path, pd.DataFrame], Found]]] = {
     "drawing the last block anew pays": (POINTS, new_blocks_pay),
     "mild probing beats other rates": (POINTS, mild_beats_rates),
     "less energy costs calibration": (POINTS, calibration_costs),
-    "a larger initial head moves features less": ("power", large_heads_hold),
+    "a larger initial head moves features less": ("exponent", large_heads_hold),
 }
 
 
