@@ -22,6 +22,7 @@ from taskhead.report import (
     front_page,
     principle_figures,
     principles,
+    replay,
     scorecard,
 )
 from taskhead.report.choices import smallest_sufficient
@@ -374,6 +375,16 @@ def test_page_on_the_initial_head_says_what_its_tables_show():
     assert set(other.query("outcome == 'collapsed'")["init_scale"]) == {10.0}
     norms = other.query("outcome == 'done'").assign(stop=stops)
     assert (norms.pivot_table("norm", "init_scale", "stop").diff().dropna() < 0).all(axis=None)
+
+
+def test_page_on_ways_says_what_the_sweeps_show():
+    found = replay.accuracies(tables.recorded_folder())
+    most = replay.lost(found).max(axis=1)
+    assert most[[NO_PROBING, replay.TO_THE_END]].min() > 10
+    assert most[[replay.HALFWAY, replay.CHOSEN, replay.OWN_CHOICE]].max() < 2.5
+    assert replay.in_words(found).endswith(": none.")
+    everywhere = replay.regrets(found).query("series == 8")
+    assert (everywhere["gain over halfway"].abs() <= everywhere["gain ± 95 %"]).all()
 
 
 def test_page_on_smoothing_says_what_its_table_shows():

@@ -1,5 +1,7 @@
 """Figures of the principles: one thing varied, and the effects of all settings side by side."""
 
+from textwrap import fill
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -39,18 +41,22 @@ def regrets(points: pd.DataFrame) -> Figure:
     The way of the smallest mean regret stands on top. What was tried in one series has no interval.
     """
     points = points.loc[points.mean(axis=1).sort_values().index[::-1]]
-    figure, (axis,) = grid(1, height=1.5 + 0.4 * len(points))
+    figure, (axis,) = grid(1, height=1.5 + 0.5 * len(points))
     for number, (series, values) in enumerate(points.items()):
-        style = {"marker": "osD^vP"[number % 6], "color": f"C{number}", "alpha": 0.8}
+        style = {"marker": "osD^vP"[number % 6], "color": f"C{number}", "alpha": 0.8, "ms": 5}
         shift = 0.1 * ((points.shape[1] - 1) / 2 - number)  # so that none hides another
         axis.plot(values, np.arange(len(points)) + shift, ls="", label=series, **style)
     for place, (_, values) in enumerate(points.iterrows()):
         mean, half = interval(values.dropna())
         if not np.isnan(half):
-            style = {"color": "black", "marker": "|", "ms": 14, "capsize": 3}
-            axis.errorbar(mean, place - 0.35, xerr=half, **style)
-    axis.set_yticks(range(len(points)), list(points.index))
-    axis.set_xlabel("regret: points of test accuracy below the best way in a setting")
+            style = {"color": "black", "marker": "|", "ms": 20, "capsize": 4, "lw": 1.5}
+            axis.errorbar(mean, place, xerr=half, **style)
+    axis.set_yticks(range(len(points)), [fill(str(way), 20) for way in points.index])
+    axis.set_ylim(-0.5, len(points) - 0.5)
+    axis.grid(visible=False, axis="y")
+    for place in range(1, len(points)):
+        axis.axhline(place - 0.5, color="0.8", lw=0.8)
+    axis.set_xlabel("regret: points of test accuracy\nbelow the best way in a setting")
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
 
