@@ -387,6 +387,18 @@ def test_page_on_ways_says_what_the_sweeps_show():
     assert (everywhere["gain over halfway"].abs() <= everywhere["gain ± 95 %"]).all()
 
 
+def test_page_on_the_length_of_probing_says_what_is_shown():
+    card = scorecard.scorecard(tables.recorded_folder())
+    judged = card[card["claim"] == "stopping where validation says pays"]
+    assert set(judged["verdict"]) == {UNDECIDED}
+    ends = judged[judged["note"] == f"validation prefers {NO_PROBING}"]
+    assert len(ends) == 2
+    assert ends[["effect", "half_width"]].eq(0).all(axis=None)
+    assert not judged["note"].str.contains("tau").any()
+    regrets = replay.regrets(replay.accuracies(tables.recorded_folder()))["regret"]
+    assert regrets[replay.HALFWAY] - regrets[[replay.CHOSEN, replay.OWN_CHOICE]].min() < 1
+
+
 def test_page_on_smoothing_says_what_its_table_shows():
     table_of = table("label_smoothing", "digits")
     by_eps = table_of[table_of["ft_eps"] == 0.1].groupby("eps")["relative_euclidean"].mean()
