@@ -1,6 +1,7 @@
 """Figures of the principles: one thing varied, and the effects of all settings side by side."""
 
 from textwrap import fill
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -106,7 +107,7 @@ def regime_cells(table: pd.DataFrame) -> pd.DataFrame:
     )
     order = table.groupby(stops(table))["aie"].mean().sort_values().index
     whole = means[measures].where(means["outcome"].astype(bool)).unstack()
-    return whole.reindex(columns=order, level="stop")
+    return whole.reindex(order, axis=1, level="stop")
 
 
 def regime_map(table: pd.DataFrame) -> Figure:
@@ -116,7 +117,7 @@ def regime_map(table: pd.DataFrame) -> Figure:
     how many points the mean test accuracies of the energies differ. A cell is blank where a seed is
     not done at one of the energies.
     """
-    cells = regime_cells(table)
+    cells: Any = regime_cells(table)
     moved, accuracy = cells["relative_euclidean"], cells["last_test_accuracy"]
     spread = accuracy.max(axis=1, skipna=False) - accuracy.min(axis=1, skipna=False)
     maps = {
