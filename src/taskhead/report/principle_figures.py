@@ -106,7 +106,7 @@ def regime_cells(table: pd.DataFrame) -> pd.DataFrame:
         .agg({**dict.fromkeys(measures, "mean"), "outcome": lambda each: (each == "done").all()})
     )
     order = table.groupby(stops(table))["aie"].mean().sort_values().index
-    whole = means[measures].where(means["outcome"].astype(bool)).unstack()
+    whole: Any = means[measures].where(means["outcome"].astype(bool)).unstack()
     return whole.reindex(order, axis=1, level="stop")
 
 

@@ -109,12 +109,14 @@ def scheme(run: pd.Series) -> str:
 def beside_probing(rates: pd.DataFrame, sweep: pd.DataFrame) -> pd.DataFrame:
     """Return means over seeds of each variant of `head_rate`, and of no and mild probing.
 
-    Mild probing is the energy of the sweep that validation prefers, as in the verdict.
+    Mild probing is the energy of the sweep that validation prefers, as in the verdict; a sweep
+    without levels of the energy has none.
     """
-    probed = sweep[sweep["energy"].notna()]
+    probed = done(sweep[sweep["energy"].notna()])
+    mild = [_best_stop(probed)] if len(probed) else []
     kept = {
         NO_PROBING: done(sweep[sweep["tau"] == 0]),
-        f"mild probing, {_best_stop(probed)}": done(probed[stops(probed) == _best_stop(probed)]),
+        **{f"mild probing, {stop}": probed[stops(probed) == stop] for stop in mild},
         **{scheme(rows.iloc[0]): done(rows) for rows in by_series(rates).values()},
     }
     columns = ["aie", "probed_epochs", "ft_epochs", "relative_euclidean"]
