@@ -125,6 +125,14 @@ def test_both_ends_of_the_grid_are_marked():
     assert named == ["no probing", "tau = 256"]
 
 
+def test_an_end_at_which_a_seed_is_not_done_is_not_marked():
+    table = sweep()
+    table.loc[(table["tau"] == 0) & (table["seed"] == 1), "outcome"] = "collapsed"
+    (axis,) = figures.accuracy_against_energy(table).axes
+    named = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert named == ["tau = 256"]
+
+
 def test_every_series_has_a_line_and_a_name():
     *panels, key = figures.settings_side_by_side(pd.concat([sweep(), PACS])).axes
     names = ["digits", "pacs (photo)", "pacs (sketch)"]

@@ -30,8 +30,8 @@ def test_regret_is_what_a_way_loses_to_the_best(monkeypatch: pytest.MonkeyPatch)
         }
     )
     assert table.loc[NO_PROBING, "mean rank"] == 5
-    assert table.loc[NO_PROBING, "over halfway"] == pytest.approx(-25)
-    assert table.loc[replay.HALFWAY, "over halfway"] == 0
+    assert table.loc[NO_PROBING, "gain over halfway"] == pytest.approx(-25)
+    assert table.loc[replay.HALFWAY, "gain over halfway"] == 0
 
 
 def test_regrets_are_means_over_series(monkeypatch: pytest.MonkeyPatch):

@@ -43,10 +43,14 @@ def test_series_are_settings_and_domains_in_the_order_of_the_table():
 
 def test_runs_that_differ_in_more_than_seed_and_stop_are_series_of_their_own():
     parts = [
-        sweep("digits").assign(eps=eps, hidden=hidden) for eps, hidden in ((0.0, ""), (0.1, "16"))
+        sweep("digits").assign(eps=eps, hidden=hidden) for eps, hidden in ((0.0, ""), (0.1, "16 8"))
     ]
     series = by_series(pd.concat([*parts, sweep("pacs", "photo").assign(eps=0.2, hidden="")]))
-    names = ["digits, eps = 0.0, hidden = none", "digits, eps = 0.1, hidden = 16", "pacs (photo)"]
+    names = [
+        "digits, eps = 0.0, hidden layers: none",
+        "digits, eps = 0.1, hidden layers: 16 + 8",
+        "pacs (photo)",
+    ]
     assert list(series) == names
     assert [len(rows) for rows in series.values()] == [110] * 3
 

@@ -125,7 +125,8 @@ def test_what_varies_beside_tau_is_named_where_runs_are_left_out():
     hard = with_outcomes({}, eps=0.0, hidden="")
     smooth = with_outcomes({(1, 0.3): "collapsed"}, eps=0.1, hidden="8")
     assert words.left_out(pd.concat([hard, smooth])) == (
-        "1 of 220 runs left out: collapsed at energy 0.3, eps = 0.1, hidden = 8 (1 of 10 seeds)"
+        "1 of 220 runs left out: collapsed at energy 0.3, eps = 0.1, hidden layers: 8 "
+        "(1 of 10 seeds)"
     )
 
 

@@ -103,13 +103,16 @@ def means_over_seeds(table: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
 
 
 def mark_ends(axis: Axes, table: pd.DataFrame, y: str) -> None:
-    """Mark no probing and the longest probing of every series, and say so above the axes."""
+    """Mark no probing and the longest probing of every series, and say so above the axes.
+
+    An end at which a seed is not done is not marked, as its curve has no point there.
+    """
     marks = {}
     for rows in by_series(table).values():
         for stop in ends(rows):
             marker = "o" if stop == NO_PROBING else "s"
             end = done(rows[stops(rows) == stop])
-            if len(end):
+            if len(end) and end["seed"].nunique() == rows["seed"].nunique():
                 style = {"ms": 8, "color": "black", "mfc": "none", "ls": ""}
                 at = end["aie"].mean(), end[y].mean()
                 marks[stop] = axis.plot(*at, marker, label=stop, **style)[0]

@@ -1,5 +1,8 @@
 """Figures of the principles: one thing varied, and the effects of all settings side by side."""
 
+from textwrap import fill
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -8,7 +11,7 @@ from matplotlib.figure import Figure
 from taskhead.report.figures import ENERGY, TESTED
 from taskhead.report.panels import grid, panels
 from taskhead.report.rules import CONTRADICTED, SUPPORTED, UNDECIDED
-from taskhead.report.series import by_series, done, interval, relative, stops
+from taskhead.report.series import by_series, interval, stops
 
 MOVED = {"relative_euclidean": r"distance $\|z_T - z_0\| / \|z_0\|$"}
 VALIDATED = {"val_accuracy": "validation accuracy"}
@@ -39,18 +42,22 @@ def regrets(points: pd.DataFrame) -> Figure:
     The way of the smallest mean regret stands on top. What was tried in one series has no interval.
     """
     points = points.loc[points.mean(axis=1).sort_values().index[::-1]]
-    figure, (axis,) = grid(1, height=1.5 + 0.4 * len(points))
+    figure, (axis,) = grid(1, height=1.5 + 0.5 * len(points))
     for number, (series, values) in enumerate(points.items()):
-        style = {"marker": "osD^vP"[number % 6], "color": f"C{number}", "alpha": 0.8}
+        style = {"marker": "osD^vP"[number % 6], "color": f"C{number}", "alpha": 0.8, "ms": 5}
         shift = 0.1 * ((points.shape[1] - 1) / 2 - number)  # so that none hides another
         axis.plot(values, np.arange(len(points)) + shift, ls="", label=series, **style)
     for place, (_, values) in enumerate(points.iterrows()):
         mean, half = interval(values.dropna())
         if not np.isnan(half):
-            style = {"color": "black", "marker": "|", "ms": 14, "capsize": 3}
-            axis.errorbar(mean, place - 0.35, xerr=half, **style)
-    axis.set_yticks(range(len(points)), list(points.index))
-    axis.set_xlabel("regret: points of test accuracy below the best way in a setting")
+            style = {"color": "black", "marker": "|", "ms": 20, "capsize": 4, "lw": 1.5}
+            axis.errorbar(mean, place, xerr=half, **style)
+    axis.set_yticks(range(len(points)), [fill(str(way), 20) for way in points.index])
+    axis.set_ylim(-0.5, len(points) - 0.5)
+    axis.grid(visible=False, axis="y")
+    for place in range(1, len(points)):
+        axis.axhline(place - 0.5, color="0.8", lw=0.8)
+    axis.set_xlabel("regret: points of test accuracy\nbelow the best way in a setting")
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
 
@@ -62,11 +69,11 @@ def against_smoothing(table: pd.DataFrame) -> Figure:
     eps * sqrt((K - 1) / K), for each number of classes K.
     """
     lines = {
-        str(name) if smooth == 0 else f"{name}, finetuned with eps = {smooth:g}": rows
+        f"{name}, finetuned\non {'hard labels' if smooth == 0 else f'eps = {smooth:g}'}": rows
         for (name, smooth), rows in table.groupby(["setting", "ft_eps"], sort=False)
     }
     labels = {"aie": ENERGY["aie"], **MOVED, **TESTED}
-    how = {"x": "eps", "xlabel": "label smoothing eps in probing"}
+    how = {"x": "eps", "xlabel": "eps in probing"}
     figure = panels(lines, labels, **how)
     eps = np.array([0, table["eps"].max()])
     for classes in table["n_classes"].dropna().unique():
@@ -87,24 +94,40 @@ def calibration(table: pd.DataFrame) -> Figure:
     return panels(by_series(table), labels)
 
 
+def regime_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """Return means over seeds of `recipe_map`: rates and lengths by measures and stops.
+
+    The stop of least energy stands first. A cell is NaN unless all its seeds are done.
+    """
+    measures = ["relative_euclidean", "last_test_accuracy"]
+    means = (
+        table.assign(stop=stops)
+        .groupby(["ft_lr", "ft_epochs", "stop"])
+        .agg({**dict.fromkeys(measures, "mean"), "outcome": lambda each: (each == "done").all()})
+    )
+    order = table.groupby(stops(table))["aie"].mean().sort_values().index
+    whole: Any = means[measures].where(means["outcome"].astype(bool)).unstack()
+    return whole.reindex(order, axis=1, level="stop")
+
+
 def regime_map(table: pd.DataFrame) -> Figure:
     """Draw where preparing the head matters, from `recipe_map`: rates by lengths of finetuning.
 
     Left, how many times as far features move from the highest energy as from the lowest; right, by
-    how many points the mean test accuracies of the energies differ.
+    how many points the mean test accuracies of the energies differ. A cell is blank where a seed is
+    not done at one of the energies.
     """
-    kept = done(relative(table)).assign(stop=stops)
-    order = kept.groupby("stop")["aie"].mean().sort_values().index
-    means = kept.groupby(["ft_lr", "ft_epochs", "stop"])
-    moved, accuracy = (
-        means[name].mean().unstack()[order] for name in ("euclidean", "last_test_accuracy")
-    )
+    cells: Any = regime_cells(table)
+    moved, accuracy = cells["relative_euclidean"], cells["last_test_accuracy"]
+    spread = accuracy.max(axis=1, skipna=False) - accuracy.min(axis=1, skipna=False)
     maps = {
         "distance, highest\nover lowest energy": moved.iloc[:, -1] / moved.iloc[:, 0],
-        "range of test\naccuracy in points": 100 * (accuracy.max(axis=1) - accuracy.min(axis=1)),
+        "range of test\naccuracy in points": 100 * spread,
     }
     figure, axes = grid(2)
     for axis, (title, values) in zip(axes, maps.items(), strict=True):
         sns.heatmap(values.unstack(), annot=True, fmt=".2g", cmap="viridis", cbar=False, ax=axis)
+        axis.grid(visible=False)
+        axis.tick_params(axis="y", rotation=0)
         axis.set(title=title, xlabel="epochs of finetuning", ylabel="finetuning rate")
     return figure

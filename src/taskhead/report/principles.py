@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ from taskhead.experiments.results import read_study
 from taskhead.report import rules
 from taskhead.report.effects import seed_powers
 from taskhead.report.rules import Evidence
-from taskhead.report.series import by_series, curves, done, ends, relative, stops
+from taskhead.report.series import NO_PROBING, by_series, curves, done, ends, relative, stops
 
 POINTS, PERCENT = "points", "percent"  # units whose effects are shares of 1
 Found = Iterator[tuple[str, int, Evidence]]  # series, seeds, evidence
@@ -107,6 +106,24 @@ def scheme(run: pd.Series) -> str:
     return head if pd.isna(run["ft_early_lr"]) else f"{head}, early layers slower"
 
 
+def beside_probing(rates: pd.DataFrame, sweep: pd.DataFrame) -> pd.DataFrame:
+    """Return means over seeds of each variant of `head_rate`, and of no and mild probing.
+
+    Mild probing is the energy of the sweep that validation prefers, as in the verdict; a sweep
+    without levels of the energy has none.
+    """
+    probed = done(sweep[sweep["energy"].notna()])
+    mild = [_best_stop(probed)] if len(probed) else []
+    kept = {
+        NO_PROBING: done(sweep[sweep["tau"] == 0]),
+        **{f"mild probing, {stop}": probed[stops(probed) == stop] for stop in mild},
+        **{scheme(rows.iloc[0]): done(rows) for rows in by_series(rates).values()},
+    }
+    columns = ["aie", "probed_epochs", "ft_epochs", "relative_euclidean"]
+    columns += ["val_accuracy", "test_accuracy"]
+    return pd.DataFrame({name: rows[columns].mean() for name, rows in kept.items()}).T
+
+
 def calibration_costs(results: Path, sweeps: pd.DataFrame) -> Found:
     """Test whether the calibration error falls with the energy."""
     for name, runs in by_series(sweeps).items():
@@ -131,7 +148,7 @@ PRINCIPLES: dict[str, tuple[str, Callable[[Path, pd.DataFrame], Found]]] = {
     "drawing the last block anew pays": (POINTS, new_blocks_pay),
     "mild probing beats other rates": (POINTS, mild_beats_rates),
     "less energy costs calibration": (POINTS, calibration_costs),
-    "a larger initial head moves features less": ("power", large_heads_hold),
+    "a larger initial head moves features less": ("exponent", large_heads_hold),
 }
 
 
@@ -156,8 +173,13 @@ def _levels(runs: pd.DataFrame) -> pd.DataFrame:
     return levels.pivot(index="seed", columns="energy", values="relative_euclidean")
 
 
+def _best_stop(runs: pd.DataFrame) -> str:
+    """Return the stop of the best mean validation accuracy."""
+    kept = done(runs).assign(stop=stops)
+    return str(kept.groupby("stop")["val_accuracy"].mean().idxmax())
+
+
 def _preferred(runs: pd.DataFrame) -> pd.Series:
     """Return the test accuracy of each seed at the stop of the best mean validation accuracy."""
-    kept = done(runs).assign(stop=stops)
-    best: Any = kept.groupby("stop")["val_accuracy"].mean().idxmax()
-    return kept[kept["stop"] == best].set_index("seed")["test_accuracy"]
+    kept = done(runs[stops(runs) == _best_stop(runs)])
+    return kept.set_index("seed")["test_accuracy"]

@@ -64,9 +64,8 @@ def regrets(found: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return mean rank and regret of every way over series, the smallest regret first.
 
     The rank of a way is its place in a series, 1 being the best. Both are means over the series
-    that have the way. The columns "half width" belong to the 95 percent intervals over series of
-    the columns before them. "over halfway" is how many points more than probing halfway down a way
-    gains, compared series by series.
+    that have the way, each with the half width of its 95 percent interval over series. "gain over
+    halfway" is how many points more than probing halfway down a way has, series by series.
     """
     points = lost(found)
     ranks, gains = points.rank(), points.loc[HALFWAY] - points
@@ -78,9 +77,9 @@ def regrets(found: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         rows[way] = {
             "mean rank": ranks.loc[way].mean(),
             "regret": regret,
-            "half width": regret_half,
-            "over halfway": gain,
-            "its half width": gain_half,
+            "regret ± 95 %": regret_half,
+            "gain over halfway": gain,
+            "gain ± 95 %": gain_half,
             "series": len(there),
         }
     return pd.DataFrame(rows).T.sort_values("regret")
@@ -94,15 +93,15 @@ def in_words(found: Mapping[str, pd.DataFrame]) -> str:
     """
     table = regrets(found).drop(CHOSEN, errors="ignore")
     table = table[table["series"] == len(found)]
-    apart = table[table["over halfway"].abs() > table["its half width"]]
+    apart = table[table["gain over halfway"].abs() > table["gain ± 95 %"]]
     named = [
-        f"{way} ({row['over halfway']:+.1f} ± {row['its half width']:.1f} points)"
+        f"{way} ({row['gain over halfway']:+.1f} ± {row['gain ± 95 %']:.1f} points)"
         for way, row in apart.iterrows()
     ]
     least = table.iloc[0]
     return (
-        f"Settings: {len(found)}. Of the ways that are recorded in all of them, and that a user "
-        f"can take, {table.index[0]} costs least: {least['regret']:.1f} ± "
-        f"{least['half width']:.1f} points. Told from probing "
-        f"halfway down, at 95 percent: {', '.join(named) or 'none'}."
+        f"Settings: {len(found)}. Some ways can be followed by a user and are recorded in all of "
+        f"these settings. Of them, the one with the smallest regret is *{table.index[0]}*: "
+        f"{least['regret']:.1f} ± {least['regret ± 95 %']:.1f} points. Clearly better or worse "
+        f"than probing halfway down, at 95 percent: {', '.join(named) or 'none'}."
     )

@@ -68,8 +68,12 @@ def by_series(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def name_value(key: str, value: Any) -> str:
-    """Return "key = value", with "none" for a value that is not given or empty."""
-    return f"{key} = {'none' if pd.isna(value) or value == '' else value}"
+    """Return "key = value", with "none" for a value that is not given or empty.
+
+    Hidden layers read as "hidden layers: 512 + 512".
+    """
+    text = "none" if pd.isna(value) or value == "" else str(value)
+    return f"hidden layers: {text.replace(' ', ' + ')}" if key == "hidden" else f"{key} = {text}"
 
 
 def stops(table: pd.DataFrame) -> pd.Series:
