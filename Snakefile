@@ -41,7 +41,7 @@ COMPUTED = {
     "label-smoothing": ["label_smoothing/digits", "energy_sweep/digits"],
     "head-capacity": ["head_capacity/digits", "energy_sweep/digits"],
     "initial-head": ["initial_head/digits", "energy_sweep/digits", "crossed/digits"],
-    "head-rate": ["head_rate/digits"],
+    "head-rate": ["head_rate/digits", "energy_sweep/digits"],
     "regime-map": ["recipe_map/digits"],
     "calibration": ["energy_sweep/digits"],
     "learning-dynamics": [
