@@ -52,6 +52,23 @@ def shares_of(name: str, work: Callable[[int], object], shares: Shares) -> dict[
     return {f"{name} {share}": partial(work, share) for share in shares}
 
 
+def time_both(
+    ours: Callable[[], object],
+    parts: Mapping[str, Callable[[int], object]],
+    shares: Shares,
+    repetitions: int,
+) -> tuple[Times, float]:
+    """Time ours as a whole and the baseline's parts by shares, in turn.
+
+    Return the times, and the seconds of a first unit of every part, which count for none of them.
+    """
+    calls: dict[str, Callable[[], object]] = {"ours": ours}
+    for name, part in parts.items():
+        calls |= shares_of(name, part, shares)
+    warm = warm_up(*(partial(part, 1) for part in parts.values()))
+    return alternate(calls, repetitions), warm
+
+
 def extended(times: Times, name: str, shares: Shares, length: float) -> list[float]:
     """Extend the straight line through both shares to the whole length, for each repetition."""
     short, long = shares

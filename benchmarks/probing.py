@@ -5,17 +5,16 @@ from typing import Any
 
 import torch
 
-from benchmarks.measure import Shares, alternate, bend, flops, peak_flops, shares_of, warm_up
-from benchmarks.sides import baselines, probing_cost, recipe
-from benchmarks.sweeps import difference
+from benchmarks.match import set_up
+from benchmarks.measure import Shares, bend, flops, peak_flops, time_both
+from benchmarks.sides import probing_cost
 from benchmarks.work import Work
 from taskhead.experiments.inputs import load
 from taskhead.experiments.plan import make_plan
 from taskhead.experiments.run import part_of
 from taskhead.method.head_preparation import HeadPreparation
-from taskhead.method.heads import make_head
 from taskhead.method.preparation import prepare_heads
-from taskhead.method.prepared import fresh_views
+from taskhead.method.prepared import views_that_fit
 
 
 def probing(
@@ -34,31 +33,27 @@ def probing(
     plan = make_plan("energy_sweep", device=device.type, options=options, **grid)
     run, runs = plan.runs[0], plan.runs
     start = load(plan.inputs, run)
-    task, backbone = start.task, start.backbone
-    head = make_head(start.z0.shape[1], task.n_classes, init_scale=run.init_scale)
-    shared = recipe(run, backbone)
-    sides = baselines(task, backbone, shared, device)
-    off, gap = difference(shared, task, backbone, head)
+    match = set_up(run, start, start.task, device)
+    task, backbone = match.task, match.backbone
 
     def ours() -> None:
         prepare_heads(
             backbone,
             task.train,
             [part_of(each, HeadPreparation) for each in runs],
-            lr=shared.hp_lr,
+            lr=match.recipe.hp_lr,
             batch_size=run.batch_size,
             augment=run.augment,
             views=run.views,
         )
 
-    probes = {name: partial(side.probe, head, augment=True) for name, side in sides.items()}
-    calls: dict[str, Any] = {"ours": ours}
-    for name, probe in probes.items():
-        calls |= shares_of(f"{name} HP", probe, shares)
-    warm = warm_up(*(partial(probe, 1) for probe in probes.values()))
-    times = alternate(calls, repetitions)
-    theirs = {name: probing_cost(times, name, runs, shares) for name in probes}
-    fresh = fresh_views(len(task.train))
+    probes = {
+        f"{name} HP": partial(side.probe, match.head, augment=True)
+        for name, side in match.sides.items()
+    }
+    times, warm = time_both(ours, probes, shares, repetitions)
+    theirs = {name: probing_cost(times, name, runs, shares) for name in match.sides}
+    fresh = views_that_fit(len(task.train))
     views = run.views + fresh
     operations = views * flops(backbone, task.train.images[:8], training=False) * len(task.train)
     return Work(
@@ -70,11 +65,11 @@ def probing(
         baseline=theirs["B1"],
         b0=theirs["B0"],
         floor=operations / peak_flops(device),
-        difference=off,
-        accuracy_gap=gap,
+        difference=match.difference,
+        accuracy_gap=match.accuracy_gap,
         warm_up=warm,
         how=f"baseline: {shares[0]} and {shares[1]} epochs of HP on new views of the images, "
-        f"extended ({bend(times, 'B1 HP', shares, probes['B1'])}); one seed and one head stand for "
-        f"all; the floor is {views} passes through the backbone; compared as the sweep, without "
-        "augmentation",
+        f"extended ({bend(times, 'B1 HP', shares, probes['B1 HP'])}); one seed and one head stand "
+        f"for all; the floor is {views} passes through the backbone; compared as the sweep, "
+        "without augmentation",
     )

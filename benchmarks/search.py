@@ -1,7 +1,6 @@
 """The search behind a recommendation, on both sides."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from statistics import mean
 from tempfile import TemporaryDirectory
@@ -11,14 +10,12 @@ import pandas as pd
 import torch
 from torchvision import models
 
-from benchmarks.measure import Shares, Times, alternate, extended, flops, peak_flops, warm_up
-from benchmarks.sides import baselines, recipe, sweep_shares
-from benchmarks.sweeps import difference
+from benchmarks.match import set_up
+from benchmarks.measure import Shares, Times, extended, flops, peak_flops, time_both
 from benchmarks.work import Work
 from benchmarks.works import REPETITIONS, made_images, made_weights
 from taskhead.experiments.inputs import load
 from taskhead.experiments.plan import Plan, make_plan
-from taskhead.method.heads import make_head
 from taskhead.practice.recommend import END, recommend
 from taskhead.practice.splits import Splits
 from taskhead.tasks.task import Task
@@ -55,22 +52,14 @@ def _search(plan: Plan, device: torch.device, shares: Shares, repetitions: int) 
     backbone, images = start.backbone, start.task.train
     train, val = Splits(images, None, 1, 0)[0]
     task = Task(train, val, start.task.test, start.task.n_classes, {})
-    head = make_head(start.z0.shape[1], task.n_classes)
-    shared = recipe(run, backbone)
-    sides = baselines(task, backbone, shared, device)
-    off, gap = difference(shared, task, backbone, head)
+    match = set_up(run, start, task, device)
     found: list[pd.DataFrame] = []
 
     def ours() -> None:
         how = {"minutes": MINUTES, "augment": run.augment, "batch_size": run.batch_size}
         found.append(recommend(backbone, images, **how).evidence)
 
-    calls: dict[str, Any] = {"ours": ours}
-    for name, side in sides.items():
-        calls |= sweep_shares(name, side, head, shares)
-    parts = [part for side in sides.values() for part in (side.probe, side.finetune)]
-    warm = warm_up(*(partial(part, head, 1) for part in parts))
-    times = alternate(calls, repetitions)
+    times, warm = time_both(ours, match.parts(), shares, repetitions)
     epoch = flops(backbone, train.images[:8], training=True) * len(train)
     epoch += flops(backbone, val.images[:8], training=False) * len(val)
     return Work(
@@ -81,8 +70,8 @@ def _search(plan: Plan, device: torch.device, shares: Shares, repetitions: int) 
         baseline=_cost(times, "B1", found, shares),
         b0=_cost(times, "B0", found, shares),
         floor=mean(rows["epochs"].sum() for rows in found) * epoch / peak_flops(device),
-        difference=off,
-        accuracy_gap=gap,
+        difference=match.difference,
+        accuracy_gap=match.accuracy_gap,
         warm_up=warm,
         how=f"the baseline does the finetunings that ours chose within {MINUTES} minutes; it "
         f"probes once for each split and label smoothing, {END} epochs, and keeps heads on the "

@@ -1,7 +1,6 @@
 """The baseline set up for a run of ours, and what a whole sweep costs it."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import torch
 from loky import cpu_count
@@ -9,7 +8,7 @@ from torch import nn
 from torchvision import transforms
 
 from benchmarks.baseline import B0, B1, Baseline, Recipe
-from benchmarks.measure import Shares, Times, extended, shares_of, total
+from benchmarks.measure import Shares, Times, extended, total
 from taskhead.experiments.run import Run
 from taskhead.models.torchvision import Normalise
 from taskhead.tasks.task import Task
@@ -43,14 +42,6 @@ def baselines(
     layers = list(backbone.children())  # the baseline normalises in a transform
     plain = nn.Sequential(*layers[1:]) if isinstance(layers[0], Normalise) else backbone
     return {variant.name: Baseline(task, plain, recipe, variant, device) for variant in (B0, B1)}
-
-
-def sweep_shares(
-    name: str, side: Baseline, head: nn.Module, shares: Shares
-) -> dict[str, Callable[[], object]]:
-    """Name the shares of probing and of finetuning from which a sweep's cost is extended."""
-    probing = shares_of(f"{name} HP", partial(side.probe, head), shares)
-    return probing | shares_of(f"{name} FT", partial(side.finetune, head), shares)
 
 
 def sweep_cost(times: Times, name: str, runs: Sequence[Run], shares: Shares) -> list[float]:

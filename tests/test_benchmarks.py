@@ -12,7 +12,7 @@ import torch
 from conftest import REPOSITORY
 from torch import nn
 
-from benchmarks import sides, sweeps, works
+from benchmarks import match, sides, works
 from benchmarks.__main__ import main
 from benchmarks.measure import bend, extended, total
 from benchmarks.report import ALIKE, in_short, render, summary
@@ -60,11 +60,11 @@ def test_comparison_notices_another_weight_decay(monkeypatch, weight_decay: floa
     def ours(*arguments, **options):
         return finetune(*arguments, **{**options, "weight_decay": weight_decay})
 
-    monkeypatch.setattr(sweeps, "finetune", ours)
+    monkeypatch.setattr(match, "finetune", ours)
     plan = make_plan("energy_sweep", setting="digits", preset="smoke", device="cpu")
     start = load(plan.inputs, RUN)
     shared = sides.recipe(RUN, start.backbone)
-    found, _ = sweeps.difference(shared, start.task, start.backbone, make_head(64, 5))
+    found, _ = match.difference(shared, start.task, start.backbone, make_head(64, 5))
     assert (found < 1e-4) == alike
 
 
