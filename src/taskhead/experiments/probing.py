@@ -7,7 +7,7 @@ from taskhead.experiments.measures import Finished, measure_probing
 from taskhead.experiments.network_runs import prepare, trajectory
 from taskhead.experiments.run import part_of
 from taskhead.method.head_preparation import HeadPreparation
-from taskhead.method.prepared import fresh_views
+from taskhead.method.prepared import views_that_fit
 
 
 def compute(inputs: Inputs, unit: Unit) -> Found:
@@ -23,9 +23,10 @@ def compute(inputs: Inputs, unit: Unit) -> Found:
     heads = prepare(inputs, trajectory(first), preparations)
     wall_s = time.perf_counter() - began
     one_view = len(start.task.train) * start.z0.shape[1] * start.z0.element_size()
+    views = max(first.views, 1) + views_that_fit(len(start.task.train))
     common = {
         "backbone_sha256": start.sha256,
-        "views_mb": (max(first.views, 1) + fresh_views(len(start.task.train))) * one_view / 2**20,
+        "views_mb": views * one_view / 2**20,
         "wall_s": wall_s,
     }
     found = []

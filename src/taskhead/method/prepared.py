@@ -21,8 +21,8 @@ from taskhead.method.seeds import stream
 from taskhead.method.views import extract_views
 
 EXPLODED = 30.0  # times the loss of guessing, log K
-_FRESH_VIEWS = 10  # on which the energy is measured
-_FRESH_ROWS = 50_000  # of features in memory, beyond which there are fewer
+_VIEWS = 10  # of an image, on which the energy is measured
+_ROWS = 50_000  # of features in memory, beyond which there are fewer
 
 
 @dataclass(frozen=True)
@@ -113,14 +113,14 @@ def see(
         extract_views(network, parts[0].images, count=count, seed=stream(seed, purpose), **sight)
         if count
         else clean[0][None]
-        for count, purpose in ((views, "views"), (fresh_views(len(parts[0])), "energy"))
+        for count, purpose in ((views, "views"), (views_that_fit(len(parts[0])), "energy"))
     )
     return Seen(probed, fresh, clean)
 
 
-def fresh_views(n_images: int) -> int:
-    """Return on how many views of each image the energy is measured: ten, fewer above 5,000."""
-    return max(1, min(_FRESH_VIEWS, _FRESH_ROWS // n_images))
+def views_that_fit(n_images: int) -> int:
+    """Return how many views of each image have room in memory: ten, fewer above 5,000 images."""
+    return max(1, min(_VIEWS, _ROWS // n_images))
 
 
 @torch.no_grad()

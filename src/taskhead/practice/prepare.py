@@ -22,7 +22,7 @@ from taskhead.method.features import fingerprint
 from taskhead.method.finetuning import finetune
 from taskhead.method.head_preparation import HeadPreparation
 from taskhead.method.preparation import prepare_heads
-from taskhead.method.prepared import EnergyNotReached, Prepared
+from taskhead.method.prepared import EnergyNotReached, Prepared, views_that_fit
 from taskhead.models.backbones import (
     FOR_IMAGES,
     check_backbone,
@@ -34,7 +34,7 @@ from taskhead.models.checkpoints import weights_label
 from taskhead.practice.model_files import save_model
 from taskhead.practice.outcome import Final, Outcome
 from taskhead.practice.recommend import END, Advice, BudgetTooShort, recommend
-from taskhead.practice.search import in_words, views_of
+from taskhead.practice.search import in_words
 from taskhead.practice.splits import joined
 from taskhead.tasks.folders import folder_label, load_task
 from taskhead.tasks.found import find_images
@@ -183,7 +183,7 @@ def _heads(
 ) -> dict[HeadPreparation, Prepared]:
     """Prepare heads; one whose energy is out of reach on these images is the nearest there is."""
     how = {name: finetuning[name] for name in ("augment", "batch_size", "seed")}
-    how["views"] = views_of(train)
+    how["views"] = views_that_fit(len(train))
     different = list(dict.fromkeys(ways))
     try:
         heads = prepare_heads(network, train, different, **how)

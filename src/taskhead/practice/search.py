@@ -11,17 +11,14 @@ from typing import Any
 from torch import nn
 
 from taskhead.method.augmentation import Augment
-from taskhead.method.batches import LabelledImages
 from taskhead.method.features import extract_features
 from taskhead.method.finetuning import finetune
 from taskhead.method.head_preparation import HeadPreparation
 from taskhead.method.preparation import prepare_heads
-from taskhead.method.prepared import EnergyNotReached, Prepared, fresh_views
+from taskhead.method.prepared import EnergyNotReached, Prepared, views_that_fit
 from taskhead.practice.splits import Splits
 
 FIRST, FURTHER = 9, 5  # finetunings of full length, at most, on the first split and on each other
-_VIEWS = 10  # of an image, to probe on
-_ROWS = 50_000  # of features in memory, beyond which images have fewer views
 _TIMED, _PASSES = 32, 5  # images, and passes of them through the backbone, to time these
 
 
@@ -105,7 +102,7 @@ class Search:
                     missing,
                     val=val,
                     batch_size=self.recipe.batch_size,
-                    views=views_of(train),
+                    views=views_that_fit(len(train)),
                     augment=self.recipe.augment,
                     seed=self.recipe.seed + split,
                 )
@@ -124,7 +121,8 @@ class Search:
             extract_features(self.backbone, some).cpu()
             seconds.append(time.monotonic() - began)
         passing = min(seconds) * len(train) / len(some) / self.splits.whole
-        self.seconds_to_prepare = (views_of(train) + fresh_views(len(train))) * passing
+        views = 2 * views_that_fit(len(train))  # to probe on, and others for the energy
+        self.seconds_to_prepare = views * passing
         self.seconds_per_epoch = 3 * passing  # forward, and twice as much backward
 
     def seconds(self, epochs: int, splits: int) -> float:
@@ -172,11 +170,6 @@ class Search:
             return {"outcome": "diverged", "val_accuracy": 0.0, "val_loss": math.inf}
         last = result.history[-1]
         return {"outcome": "done", "val_accuracy": last.val_accuracy, "val_loss": last.val_loss}
-
-
-def views_of(train: LabelledImages) -> int:
-    """Return how many views of each image to probe on: ten, fewer if images are many."""
-    return max(1, min(_VIEWS, _ROWS // len(train)))
 
 
 def name_of(preparation: HeadPreparation) -> dict[str, Any]:
