@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from taskhead.method.batches import LabelledImages
-from taskhead.report import figures
+from taskhead.report import figures, linear_figures
 
 MEASURES = ["aie", *figures.MEASURES, "z0_norm", "last_layer_norm", "probe_val_accuracy"]
 MEASURES += ["test_accuracy", "ood_accuracy", "aie_clean", "probed_epochs"]
@@ -50,10 +50,10 @@ PACS = sweep("pacs", ["photo", "sketch"])
 DRIFT = runs(MEASURES, bn_mode=["eval", "train"], tau=[0, 2], seed=range(5))
 VIEWS = runs(MEASURES, setting=["a", "b"], views=[1, 10], tau=[0, 2], seed=range(5))
 DRAWN = {
-    figures.linear_adaptation: (TOY, 4),
-    figures.energy_floor: (TOY, 1),
-    figures.lazy_limit: (LIMIT, 3),
-    figures.bound_of_the_lazy_limit: (LIMIT, 3),
+    linear_figures.linear_adaptation: (TOY, 4),
+    linear_figures.energy_floor: (TOY, 1),
+    linear_figures.lazy_limit: (LIMIT, 3),
+    linear_figures.bound_of_the_lazy_limit: (LIMIT, 3),
     figures.energy_against_epochs: (sweep(), 3),
     figures.adaptation_against_energy: (sweep(), 4),
     figures.accuracy_against_energy: (sweep(), 1),
@@ -153,7 +153,7 @@ def test_measures_of_several_settings_are_relative_to_the_pretrained_features():
 
 
 def test_lazy_limit_is_drawn_over_the_flow_with_its_peaks():
-    _, dot, norm = drawn(figures.lazy_limit(LIMIT))
+    _, dot, norm = drawn(linear_figures.lazy_limit(LIMIT))
     for axis, peak in ((dot, 0.5), (norm, 1.0)):
         assert list(axis.lines[-1].get_xdata()) == [peak, peak]
         assert len(axis.lines) == LIMIT["head_norm"].nunique() + 2
@@ -161,7 +161,7 @@ def test_lazy_limit_is_drawn_over_the_flow_with_its_peaks():
 
 def test_errors_of_the_lazy_limit_are_drawn_below_their_bounds_where_there_are_any():
     table = LIMIT.assign(dot_change_bound=np.where(LIMIT["head_norm"] == 5, np.inf, 2.0))
-    _, dot, _ = drawn(figures.bound_of_the_lazy_limit(table))
+    _, dot, _ = drawn(linear_figures.bound_of_the_lazy_limit(table))
     error, bound, guide = dot.lines
     most = LIMIT.groupby("head_norm")["dot_change_error"].max()
     np.testing.assert_allclose(error.get_ydata(), most)
