@@ -4,21 +4,15 @@ import pandas as pd
 import pytest
 from test_recorded import SEARCHED, table
 
-from taskhead.experiments import table as tables
 from taskhead.experiments.settings import load_setting
 from taskhead.report import (
     bounds,
     claims,
     dynamics,
-    principle_figures,
-    principles,
-    replay,
-    scorecard,
 )
 from taskhead.report.choices import chosen_stop
 from taskhead.report.effects import powers
-from taskhead.report.rules import UNDECIDED
-from taskhead.report.series import NO_PROBING, by_series, ends, interval, relative, stops
+from taskhead.report.series import NO_PROBING, by_series, ends, relative, stops
 
 
 def test_page_on_sentences_says_how_adapters_compare_with_full_finetuning():
@@ -180,144 +174,6 @@ def test_page_on_the_linear_model_says_which_head_has_no_bound_and_which_error_i
     assert (bounded.iloc[1:] == 1).all()
     of_means = (lazy["euclidean"] - lazy["lazy_euclidean"]).abs().groupby(lazy["head_norm"]).max()
     assert (of_means < lazy.groupby("head_norm")["euclidean_error"].max()).all()
-
-
-def test_page_on_the_capacity_of_the_head_says_what_its_table_shows():
-    deep, linear = table("head_capacity", "digits"), table("energy_sweep", "digits")
-    columns = ["probed_epochs", "relative_euclidean", "cosine", "test_accuracy"]
-    means, flat = (
-        rows.assign(stop=stops).groupby(["hidden", "stop"], dropna=False)[columns].mean()
-        for rows in (deep.fillna({"hidden": ""}), linear.fillna({"hidden": ""}))
-    )
-    flat = flat.droplevel("hidden")
-    *lower, highest = energies = [f"energy {e:g}" for e in sorted(deep["energy"].dropna().unique())]
-    assert len(energies) == 3
-    for head in ("64", "512", "512 512"):
-        at = (means.loc[head] - flat).dropna()
-        assert at.loc[energies, ["probed_epochs", "cosine"]].min(axis=None) > 0
-        assert at["relative_euclidean"][lower].min() > 0 > at["relative_euclidean"][highest]
-        assert at.loc[NO_PROBING, "test_accuracy"] < 0
-        assert (at.loc[NO_PROBING, "relative_euclidean"] > 0) == (head == "64")
-        own = deep[deep["hidden"] == head]
-        seeds = (
-            rows.assign(stop=stops).pivot_table("test_accuracy", "seed", "stop")
-            for rows in (own, linear)
-        )
-        for _, gains in (next(seeds) - next(seeds)).dropna(axis=1).items():
-            gain, half = interval(gains)
-            assert gain < half
-    without = means["test_accuracy"].xs(NO_PROBING, level="stop")
-    assert without.idxmin() == "512 512"
-
-
-def test_page_on_regimes_says_what_its_map_shows():
-    recipes, in_use = table("recipe_map", "digits"), load_setting("digits").values
-    cells = principle_figures.regime_cells(recipes)
-    moved, accuracy = cells["relative_euclidean"], cells["last_test_accuracy"]
-    low, middle, high = moved
-    rates, lengths = (sorted(recipes[key].unique()) for key in ("ft_lr", "ft_epochs"))
-    assert in_use["ft_lr"] == rates[1]
-    assert table("energy_sweep", "digits")["ft_epochs"].between(*lengths, inclusive="neither").all()
-    assert moved[low].isna().groupby("ft_lr").all().tolist() == [False, False, True]
-    assert not recipes.query("outcome == 'diverged'").assign(stop=stops)["stop"].ne(low).any()
-    ratios = (moved[high] / moved[low]).unstack().dropna()
-    assert ratios.min(axis=None) > 5
-    assert (ratios[lengths[1]] > ratios[lengths[0]]).all()
-    assert (moved[high] / moved[middle]).min() > 2
-    assert (moved[middle] > moved[low])[moved[low].notna()].all()
-    assert (accuracy.max(axis=1) - accuracy.min(axis=1)).max() < 0.03
-
-
-def test_page_on_the_rate_of_the_head_says_what_its_table_shows():
-    rates, sweep = table("head_rate", "digits"), table("energy_sweep", "digits")
-    means = principles.beside_probing(rates, sweep)
-    first, mild, *variants = means.index
-    assert first == NO_PROBING
-    assert mild == "mild probing, energy 0.85"
-    assert 0 < means["probed_epochs"][mild] < 1
-    for accuracy in ("val_accuracy", "test_accuracy"):
-        assert means[accuracy].idxmax() == NO_PROBING
-        assert means[accuracy].nlargest(2).index[1] == mild
-    assert means["relative_euclidean"].idxmin() == "fastai's fine_tune"
-    card = scorecard.scorecard(tables.recorded_folder())
-    judged = card[card["claim"] == "mild probing beats other rates"].set_index("series")["effect"]
-    gains = 100 * (means["test_accuracy"][mild] - means["test_accuracy"][variants])
-    assert judged.rename(lambda name: name.removeprefix("digits: ")).to_dict() == pytest.approx(
-        gains.to_dict()
-    )
-    more = means["ft_epochs"][variants] - means["ft_epochs"][mild]
-    assert more.to_dict() == {way: 0 if way == "one frozen epoch" else 4 for way in variants}
-
-
-def test_page_on_the_initial_head_says_what_its_tables_show():
-    sweep = table("energy_sweep", "digits")
-    both = pd.concat([sweep[sweep["tau"] == 0], table("initial_head", "digits")])
-    measures = ["relative_euclidean", "cosine", "val_accuracy", "test_accuracy"]
-    means = both.groupby("init_scale")[measures].mean()
-    *smaller, largest = means.index
-    moved = means["relative_euclidean"]
-    assert moved[smaller].max() / moved[smaller].min() < 1.02
-    assert moved[largest] < moved[smaller].min() / 4
-    assert means["cosine"].idxmin() == largest
-    assert means["val_accuracy"].idxmax() == means["test_accuracy"].idxmax() == largest
-    crossed = table("crossed", "digits")
-    at_rate = crossed[crossed["ft_lr"] == load_setting("digits").values["ft_lr"]]
-    for scale, runs in at_rate.groupby("init_scale"):
-        dots = runs.assign(stop=stops).groupby("stop")[["aie", "dot"]].mean().sort_values("aie")
-        rises = dots["dot"].is_monotonic_increasing
-        assert rises == (scale in (0.3, 1.0))
-        peak = dots["dot"].argmax()
-        assert rises or 0 < peak < len(dots) - 1
-    other = table("crossed", "imagenet-to-cifar10")
-    other = other[other["ft_lr"] == load_setting("imagenet-to-cifar10").values["ft_lr"]]
-    assert set(other.query("outcome == 'collapsed'")["init_scale"]) == {10.0}
-    norms = other.query("outcome == 'done'").assign(stop=stops)
-    assert (norms.pivot_table("norm", "init_scale", "stop").diff().dropna() < 0).all(axis=None)
-
-
-def test_page_on_ways_says_what_the_sweeps_show():
-    found = replay.accuracies(tables.recorded_folder())
-    most = replay.lost(found).max(axis=1)
-    assert most[[NO_PROBING, replay.TO_THE_END]].min() > 10
-    assert most[[replay.HALFWAY, replay.CHOSEN, replay.OWN_CHOICE]].max() < 2.5
-    assert replay.in_words(found).endswith(": none.")
-    everywhere = replay.regrets(found).query("series == 8")
-    assert (everywhere["gain over halfway"].abs() <= everywhere["gain ± 95 %"]).all()
-
-
-def test_page_on_the_length_of_probing_says_what_is_shown():
-    card = scorecard.scorecard(tables.recorded_folder())
-    judged = card[card["claim"] == "stopping where validation says pays"]
-    assert set(judged["verdict"]) == {UNDECIDED}
-    ends = judged[judged["note"] == f"validation prefers {NO_PROBING}"]
-    assert len(ends) == 2
-    assert ends[["effect", "half_width"]].eq(0).all(axis=None)
-    assert not judged["note"].str.contains("tau").any()
-    regrets = replay.regrets(replay.accuracies(tables.recorded_folder()))["regret"]
-    assert regrets[replay.HALFWAY] - regrets[[replay.CHOSEN, replay.OWN_CHOICE]].min() < 1
-
-
-def test_page_on_smoothing_says_what_its_table_shows():
-    table_of = table("label_smoothing", "digits")
-    by_eps = table_of[table_of["ft_eps"] == 0.1].groupby("eps")["relative_euclidean"].mean()
-    assert by_eps.idxmin() == 0.1
-    floor = (4 / 5) ** 0.5
-    plain = table_of[table_of["ft_eps"] == 0].groupby("eps")["aie"].mean()
-    assert (plain.to_numpy() - floor * plain.index.to_numpy() > -1e-3).all()
-    sweep = table("energy_sweep", "digits").assign(stop=stops)
-    accuracies = sweep.groupby("stop")[["val_accuracy", "test_accuracy"]].mean()
-    assert accuracies.idxmax().tolist() == [NO_PROBING] * 2
-    hard, at = table_of[table_of["ft_eps"] == 0], sweep.set_index("seed").groupby("stop")
-    unprobed, longest = (at.get_group(stop) for stop in (NO_PROBING, "tau = 1000"))
-    gains = {
-        eps: interval(rows.set_index("seed")["test_accuracy"] - unprobed["test_accuracy"])
-        for eps, rows in hard.groupby("eps")
-    }
-    assert min(gain for gain, _ in gains.values()) > 0
-    assert {eps for eps, (gain, half) in gains.items() if gain > half} == {0.2, 0.3, 0.5}
-    errors = hard.groupby("eps")["test_ece"].mean()
-    assert (errors / longest["test_ece"].mean()).between(0.45, 0.55).all()
-    assert (errors - unprobed["test_ece"].mean()).abs().max() < 0.002
 
 
 def test_page_on_dynamics_says_what_the_first_steps_on_digits_show():
