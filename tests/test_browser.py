@@ -81,6 +81,8 @@ def load(chromium: playwright.Browser, address: str, name: str, width: int, them
     page.route(lambda url: not url.startswith(address), lambda route: route.abort())
     page.goto(f"{address}/{name}")
     page.evaluate("async () => { await window.MathJax?.startup?.promise }")
+    # Colours that the theme still fades in are nobody's colours.
+    page.evaluate("() => Promise.all(document.getAnimations().map(each => each.finished))")
     return visit
 
 
