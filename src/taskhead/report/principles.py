@@ -98,12 +98,11 @@ def mild_beats_rates(results: Path, sweeps: pd.DataFrame) -> Found:
 
 def scheme(run: pd.Series) -> str:
     """Return what people call the rates of a run of `head_rate`."""
-    if run["tau"] and run["optimiser"] == "adamw":
-        return "fastai's fine_tune"
+    one_early_rate = pd.isna(run["ft_early_lr"])
     if run["tau"]:
-        return "one frozen epoch"
+        return "one frozen epoch" if one_early_rate else "fastai's fine_tune"
     head = f"head rate x {run['ft_head_lr'] / run['ft_lr']:g}"
-    return head if pd.isna(run["ft_early_lr"]) else f"{head}, early layers slower"
+    return head if one_early_rate else f"{head}, early layers slower"
 
 
 def beside_probing(rates: pd.DataFrame, sweep: pd.DataFrame) -> pd.DataFrame:
