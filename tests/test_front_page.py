@@ -4,17 +4,17 @@ import pandas as pd
 import pytest
 
 from taskhead.report import front_page
+from taskhead.report.claims import CLAIMS
 from taskhead.report.rules import CONTRADICTED, SUPPORTED, UNDECIDED
-from taskhead.report.scorecard import HEADS
 
 
 def card(**verdicts: list[str]) -> pd.DataFrame:
     rows = [
-        {"claim": HEADS[measure], "series": f"series {place}", "verdict": verdict, "seeds": 10}
+        {"claim": CLAIMS[measure], "series": f"series {place}", "verdict": verdict, "seeds": 10}
         for measure, given in verdicts.items()
         for place, verdict in enumerate(given)
     ]
-    few = {"claim": HEADS["norm"], "series": "few", "verdict": UNDECIDED, "seeds": 3}
+    few = {"claim": CLAIMS["norm"], "series": "few", "verdict": UNDECIDED, "seeds": 3}
     return pd.DataFrame([*rows, few])
 
 

@@ -11,8 +11,9 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from pages import pages
 
+from taskhead.report.claims import CLAIMS
 from taskhead.report.principles import PRINCIPLES
-from taskhead.report.scorecard import HEADS, SYMBOLS
+from taskhead.report.scorecard import SYMBOLS
 
 PAGES = [REPOSITORY / file for file in pages(REPOSITORY).values() if file.endswith(".ipynb")]
 EVERY = pytest.mark.parametrize("path", PAGES, ids=[path.stem for path in PAGES])
@@ -64,7 +65,7 @@ def test_summary_before_provenance_holds_no_number_and_no_verdict(path: Path):
 def test_verdicts_of_known_claims_follow_the_check_of_parameters(path: Path):
     cells = [cell.source for cell in read(path).cells if cell.cell_type == "code"]
     shown = [at for at, source in enumerate(cells) if "scorecard.badges(" in source]
-    claims = {*HEADS.values(), *PRINCIPLES}
+    claims = {*CLAIMS.values(), *PRINCIPLES}
     for at in shown:
         assert "globals()" in cells[at - 1]
         named = cells[at].split("scorecard.badges(")[1]

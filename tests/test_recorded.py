@@ -152,7 +152,7 @@ def test_every_run_says_which_test_images_are_right(setting: str):
 
 def test_readme_shows_the_scorecard():
     card = scorecard.scorecard(tables.recorded_folder())
-    trends = card[card["claim"].isin(scorecard.HEADS.values())]
+    trends = card[card["claim"].isin(claims.CLAIMS.values())]
     shown = scorecard.in_short(trends).rename(columns=front_page.title)
     assert shown.to_markdown() in (REPOSITORY / "README.md").read_text()
     assert set(trends[trends["claim"] == "mild probing is best"]["verdict"]) == {UNDECIDED}
@@ -169,7 +169,7 @@ def test_readme_shows_the_scorecard():
 def test_pages_tell_the_verdicts_of_the_scorecard(setting: str):
     whole = claims.judge_beside_recorded(table("energy_sweep", setting))
     whole = whole[whole["reading"] == claims.WHOLE].assign(
-        claim=lambda rows: rows["measure"].map(scorecard.HEADS)
+        claim=lambda rows: rows["measure"].map(claims.CLAIMS)
     )
     card = scorecard.scorecard(tables.recorded_folder()).set_index(["series", "claim"])["verdict"]
     told = whole.set_index(["series", "claim"])["verdict"]

@@ -9,6 +9,7 @@ from test_claims import sweep
 from taskhead.cli import main
 from taskhead.experiments import results
 from taskhead.report import scorecard
+from taskhead.report.claims import CLAIMS
 from taskhead.report.rules import CONTRADICTED, SUPPORTED, UNDECIDED
 
 
@@ -20,7 +21,7 @@ def card_of(monkeypatch: pytest.MonkeyPatch, *tables: pd.DataFrame) -> pd.DataFr
 def test_every_claim_has_a_row_for_each_series_in_natural_units(monkeypatch: pytest.MonkeyPatch):
     card = card_of(monkeypatch, sweep("one", noise=0), sweep("two", euclidean=lambda e: -e))
     claims = list(dict.fromkeys(card["claim"]))
-    assert claims[: len(scorecard.HEADS)] == list(scorecard.HEADS.values())
+    assert claims[: len(CLAIMS)] == list(CLAIMS.values())
     assert len(card) == 2 * len(claims)
     rows = card.set_index(["claim", "series"])
     assert rows.loc[("features move further", "two"), "verdict"] == CONTRADICTED

@@ -8,7 +8,7 @@ import pandas as pd
 from benchmarks import report
 from taskhead.experiments.results import load_all_recorded, load_or_compute, read_study
 from taskhead.experiments.table import recorded_folder
-from taskhead.report import figures, front_page, replay, rules, scorecard, words
+from taskhead.report import claims, figures, front_page, replay, rules, scorecard, words
 from taskhead.report.choices import chosen_stop, smallest_sufficient
 from taskhead.report.series import done, interval, stops
 
@@ -107,7 +107,7 @@ def draw_figures(results: str | None, preset: str, folder: Path) -> None:
 def _scorecard() -> dict[str, str]:
     """Return the scorecard of the recorded tables: in short, with links, pooled, and in full."""
     card = scorecard.scorecard(recorded_folder())
-    trends = card["claim"].isin(scorecard.HEADS.values())
+    trends = card["claim"].isin(claims.CLAIMS.values())
     parts = {"claims": card[trends], "principles": card[~trends]}
     return {
         "answer": front_page.answer(card),
@@ -145,15 +145,15 @@ def _before_and_now(card: pd.DataFrame) -> pd.DataFrame:
     """Return, for each series that was recorded before, the claims that were shown and are now."""
     rows = {}
     for series, shown in SHOWN_BEFORE.items():
-        now = card[(card["series"] == series) & card["claim"].isin(scorecard.HEADS.values())]
+        now = card[(card["series"] == series) & card["claim"].isin(claims.CLAIMS.values())]
         verdicts = {
             verdict: "; ".join(now.loc[now["verdict"] == verdict, "claim"]) or "none"
             for verdict in (rules.SUPPORTED, rules.CONTRADICTED)
         }
-        before = "; ".join(scorecard.HEADS[measure] for measure in shown)
+        before = "; ".join(claims.CLAIMS[measure] for measure in shown)
         rows[front_page.title(series)] = {
             "shown before": before,
-            **{f"{verdict} now": claims for verdict, claims in verdicts.items()},
+            **{f"{verdict} now": named for verdict, named in verdicts.items()},
         }
     return pd.DataFrame(rows).T
 

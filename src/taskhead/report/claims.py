@@ -13,11 +13,11 @@ from taskhead.report.rules import Evidence
 from taskhead.report.series import NO_PROBING, by_series, curves, done, relative, stops
 
 CLAIMS = {
-    "euclidean": "the distance grows with the energy",
-    "cosine": "cosine similarity falls with it",
-    "dot": "the dot product rises, then falls",
-    "norm": "the norm rises, then falls",
-    "test_accuracy": "accuracy is best in between",
+    "euclidean": "features move further",
+    "cosine": "features turn more",
+    "dot": "dot product rises, then falls",
+    "norm": "norm rises, then falls",
+    "test_accuracy": "mild probing is best",
 }
 _SIGNS = {"euclidean": 1, "cosine": -1}  # of trends; the others are humps
 WHOLE, PROBED = "whole grid", "probed heads"

@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 
 from taskhead.report import rules
 from taskhead.report.choices import chosen_stop
+from taskhead.report.claims import CLAIMS
 from taskhead.report.panels import COLORS, curve, grid, label_at_the_end
-from taskhead.report.scorecard import HEADS
 from taskhead.report.series import NO_PROBING, by_series, done, ends, relative, stops
 
 NAMES = {
@@ -31,7 +31,7 @@ def title(series: str) -> str:
 
 def answer(card: pd.DataFrame) -> str:
     """List the claims of the paper by what is decided on them in series of ten seeds."""
-    judged = card[(card["seeds"] >= rules.SEEDS) & card["claim"].isin(HEADS.values())]
+    judged = card[(card["seeds"] >= rules.SEEDS) & card["claim"].isin(CLAIMS.values())]
     count = judged["series"].nunique()
     cases = judged.groupby("claim", sort=False)["verdict"].value_counts().unstack(fill_value=0)
     lines, claims_left = [], cases.index

@@ -10,13 +10,6 @@ from taskhead.report import claims, principles, rules
 from taskhead.report.series import interval
 
 SYMBOLS = {rules.SUPPORTED: "●", rules.CONTRADICTED: "✕", rules.UNDECIDED: "○"}
-HEADS = {
-    "euclidean": "features move further",
-    "cosine": "features turn more",
-    "dot": "dot product rises, then falls",
-    "norm": "norm rises, then falls",
-    "test_accuracy": "mild probing is best",
-}
 UNITS = {
     "euclidean": "‖z₀‖",
     "cosine": "of the cosine",
@@ -50,8 +43,10 @@ def scorecard(results: Path) -> pd.DataFrame:
     if sweeps.empty:
         raise ValueError(f"no table of energy_sweep in {results}; compute one with taskhead run")
     judged = claims.judge(sweeps).query(f"reading == '{claims.WHOLE}'")
-    trends = judged.assign(claim=judged["measure"].map(HEADS), unit=judged["measure"].map(UNITS))
-    order = list(HEADS.values())
+    trends = judged.assign(
+        claim=judged["measure"].map(claims.CLAIMS), unit=judged["measure"].map(UNITS)
+    )
+    order = list(claims.CLAIMS.values())
     trends = trends.sort_values("claim", key=lambda column: column.map(order.index), kind="stable")
     others = principles.evidence(results, sweeps)
     others = claims.decide(others, counts=others["seeds"] > 0, within="claim")
@@ -136,6 +131,6 @@ def in_words(card: pd.DataFrame, claim: str) -> str:
 
 def to_markdown(card: pd.DataFrame) -> str:
     """Return the scorecard as Markdown: claims in short, all pooled over settings, and in full."""
-    trends = card["claim"].isin(HEADS.values())
+    trends = card["claim"].isin(claims.CLAIMS.values())
     parts = [in_short(card[trends]), in_full(pooled(card)), in_full(card).set_index("claim")]
     return "\n\n".join(part.to_markdown() for part in parts) + "\n"
