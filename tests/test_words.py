@@ -194,7 +194,8 @@ def test_caption_without_a_session_of_its_preset_is_refused(path: Path):
         captions.caption(with_outcomes({}).assign(preset="gpu"), path)
 
 
-def test_provenance_has_a_column_for_each_session(path: Path):
-    shown = captions.provenance_table(path)
-    assert shown.loc["rows"].tolist() == [5, 25, 25]
-    assert shown.loc["torch"].tolist() == ["2.5"] * 3
+def test_provenance_has_a_row_for_each_session_of_each_table(path: Path):
+    shown = captions.provenance(path, path)
+    assert shown["rows"].tolist() == [5, 25, 25]
+    assert shown["torch"].tolist() == ["2.5"] * 3
+    assert set(shown.index.get_level_values("table")) == {f"{path.parent.name}, {path.stem}"}

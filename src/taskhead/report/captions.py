@@ -35,11 +35,17 @@ def caption(table: pd.DataFrame, path: Path, *, spread: str | None = None) -> st
     return f"*{'; '.join(filter(None, said))}.*"
 
 
-def provenance_table(path: Path) -> pd.DataFrame:
-    """Return one column per session that wrote the table at `path`, for a notebook's last cell."""
-    shown = ["started", "preset", "rows", "taskhead", "commit", "device", "threads", "python"]
+def provenance(*paths: Path) -> pd.DataFrame:
+    """Return a row for each session that wrote one of the tables, named by study and setting."""
+    shown = ["preset", "rows", "taskhead", "commit", "device", "threads", "python"]
     sessions = [
-        {name: session.get(name) for name in shown} | session["libraries"]
+        {
+            "table": f"{path.parent.name}, {path.stem}",
+            "started (UTC)": session["started"][:16].replace("T", " "),
+            **{name: session.get(name) for name in shown},
+            **session["libraries"],
+        }
+        for path in dict.fromkeys(paths)
         for session in load_provenance(path)
     ]
-    return pd.DataFrame(sessions).T
+    return pd.DataFrame(sessions).set_index(["table", "started (UTC)"])
