@@ -55,6 +55,7 @@ COMPLETE = [
     ("recipe_map", "digits"),
     ("one_step", "digits"),
     ("label_smoothing", "digits"),
+    ("label_smoothing", "imagenet-to-cifar10"),
     ("head_capacity", "digits"),
     ("head_rate", "digits"),
     ("initial_head", "digits"),

@@ -152,3 +152,25 @@ def test_page_on_smoothing_says_what_its_table_shows():
     errors = hard.groupby("eps")["test_ece"].mean()
     assert (errors / longest["test_ece"].mean()).between(0.45, 0.55).all()
     assert (errors - unprobed["test_ece"].mean()).abs().max() < 0.002
+
+
+def test_page_on_smoothing_says_what_it_shows_from_imagenet():
+    smooth, sweep = (
+        table(study, "imagenet-to-cifar10") for study in ("label_smoothing", "energy_sweep")
+    )
+    means = principles.by_smoothing(smooth, sweep)
+    first = sweep[sweep["tau"] == 0][["aie", "relative_euclidean"]].mean()
+    assert means["relative_euclidean"].is_monotonic_increasing
+    largest = means.loc[[0.3, 0.5]]
+    assert (largest["relative_euclidean"] > first["relative_euclidean"]).all()
+    assert (largest["aie"] < 0.53 * first["aie"]).all()
+    clear = means["gain over no probing"] > means["± 95 %"]
+    assert means.index[clear].tolist() == [0.0, 0.2, 0.3, 0.5]
+    longest = sweep[sweep["tau"] == smooth["tau"].iloc[0]].set_index("seed")["test_accuracy"]
+    for _, rows in smooth[smooth["ft_eps"] == 0].groupby("eps"):
+        gain, half = interval(rows.set_index("seed")["test_accuracy"] - longest)
+        assert abs(gain) < half
+    both = principles.with_none(smooth, sweep).groupby(["ft_eps", "eps"])
+    accuracy, error = (both[key].mean().unstack("eps") for key in ("test_accuracy", "test_ece"))
+    assert (accuracy.loc[0.1] < accuracy.loc[0.0]).all()
+    assert (error.loc[0.1] < error.loc[0.0] / 3).all()

@@ -18,10 +18,10 @@ RIGHT = "right"  # the name of the array in a row
 def store_right(path: Path, arrays: Mapping[Any, np.ndarray]) -> None:
     """Add arrays by run, bool (M,) over test images, to the file beside the table at `path`."""
     file = path.with_suffix(".npz")
-    known = dict(np.load(file)) if file.exists() else {}
+    kept: dict[str, Any] = dict(np.load(file)) if file.exists() else {}
+    kept |= {_name(run): each for run, each in arrays.items()}
     content = io.BytesIO()
-    arrays = {_name(run): each for run, each in arrays.items()}
-    np.savez_compressed(content, allow_pickle=False, **known | arrays)
+    np.savez_compressed(content, **kept)
     write_whole(file, content.getvalue())
 
 

@@ -11,7 +11,16 @@ from taskhead.experiments.results import read_study
 from taskhead.report import rules
 from taskhead.report.effects import seed_powers
 from taskhead.report.rules import Evidence
-from taskhead.report.series import NO_PROBING, by_series, curves, done, ends, relative, stops
+from taskhead.report.series import (
+    NO_PROBING,
+    by_series,
+    curves,
+    done,
+    ends,
+    interval,
+    relative,
+    stops,
+)
 
 POINTS, PERCENT = "points", "percent"  # units whose effects are shares of 1
 Found = Iterator[tuple[str, int, Evidence]]  # series, seeds, evidence
@@ -64,6 +73,28 @@ def smoothing_pays(results: Path, sweeps: pd.DataFrame) -> Found:
         chosen = val.drop(columns=0.0).mean().idxmax()
         found = rules.difference(test[chosen] - test[0.0])
         yield name, len(test), replace(found, note=f"validation prefers eps = {chosen:g}")
+
+
+def with_none(smooth: pd.DataFrame, sweep: pd.DataFrame) -> pd.DataFrame:
+    """Return runs of `label_smoothing` below those of the sweep of equal tau, without smoothing."""
+    plain = _like(sweep, smooth)
+    return pd.concat([plain[plain["tau"] == smooth["tau"].iloc[0]], smooth], ignore_index=True)
+
+
+def by_smoothing(smooth: pd.DataFrame, sweep: pd.DataFrame) -> pd.DataFrame:
+    """Return means over seeds for each smoothing in probing, finetuned on hard labels.
+
+    The gain is in test accuracy over no probing, paired over seeds, with its 95 percent interval.
+    """
+    hard = done(with_none(smooth, sweep)).query("ft_eps == 0")
+    unprobed = sweep[sweep["tau"] == 0].set_index("seed")["test_accuracy"]
+    gains = {
+        eps: interval(rows.set_index("seed")["test_accuracy"] - unprobed)
+        for eps, rows in hard.groupby("eps")
+    }
+    measures = ["aie", "relative_euclidean", "val_accuracy", "test_accuracy", "test_ece"]
+    names = ["gain over no probing", "± 95 %"]
+    return hard.groupby("eps")[measures].mean().join(pd.DataFrame(gains, index=names).T)
 
 
 def deep_heads_absorb(results: Path, sweeps: pd.DataFrame) -> Found:
@@ -155,9 +186,7 @@ def _by_smoothing(results: Path, sweeps: pd.DataFrame) -> Iterator[tuple[str, pd
     """Return runs of each setting by smoothing in probing, with those of the sweep for none."""
     table = read_study("label_smoothing", results)
     for name, runs in table.query("ft_eps == 0").groupby("setting") if len(table) else ():
-        plain = _like(sweeps, runs)
-        both = pd.concat([runs, plain[plain["tau"] == runs["tau"].iloc[0]]])
-        yield str(name), done(both)
+        yield str(name), done(with_none(runs, sweeps))
 
 
 def _like(sweeps: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
