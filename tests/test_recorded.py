@@ -58,6 +58,7 @@ COMPLETE = [
     ("label_smoothing", "imagenet-to-cifar10"),
     ("head_capacity", "digits"),
     ("head_rate", "digits"),
+    ("head_rate", "imagenet-to-cifar10"),
     ("initial_head", "digits"),
     ("dynamics", "digits"),
     ("lora_rate_search", "minilm-to-subj"),

@@ -77,7 +77,13 @@ def test_choice_within_a_seed_sees_the_validation_accuracies_of_that_seed_alone(
 
 
 def test_each_series_is_a_marker_at_its_regret():
-    points = pd.DataFrame({"one": {"a": 2.0, "b": 0.0}, "two": {"a": 4.0, "b": None}})
+    points = pd.DataFrame(
+        {
+            "one": {"a": 2.0, "b": 0.0},
+            "two": {"a": 4.0, "b": None},
+            "three": {"a": 3.0, "b": 1.0},
+        }
+    )
     (axis,) = principle_figures.regrets(points).axes
     drawn = {line.get_label(): list(line.get_xdata()) for line in axis.lines}
     assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "b"]

@@ -31,12 +31,13 @@ def test_every_claim_has_a_row_for_each_series_in_natural_units(monkeypatch: pyt
 
 
 def test_effects_are_pooled_over_series_that_are_judged(monkeypatch: pytest.MonkeyPatch):
-    tables = [sweep("one"), sweep("two", euclidean=lambda e: 3 * e), sweep("few", seeds=3)]
+    tables = [sweep(f"{slope}", euclidean=lambda e, slope=slope: slope * e) for slope in (2, 3, 4)]
+    tables.append(sweep("few", seeds=3))
     pooled = scorecard.pooled(card_of(monkeypatch, *tables)).loc["features move further"]
-    assert pooled["settings"] == 2
-    assert pooled[SUPPORTED] == 2
-    assert pooled["effect"] == pytest.approx(2.5 * 0.98, abs=0.01)
-    assert pooled["half_width"] == pytest.approx(12.706 * 0.5 * 0.98, rel=0.01)
+    assert pooled["settings"] == 3
+    assert pooled[SUPPORTED] == 3
+    assert pooled["effect"] == pytest.approx(3 * 0.98, abs=0.01)
+    assert pooled["half_width"] == pytest.approx(4.303 / 3**0.5 * 0.98, rel=0.01)
 
 
 def test_series_of_one_setting_count_once():

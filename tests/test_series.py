@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from test_claims import sweep
 
-from taskhead.report.series import by_series, curves, ends, interval, stops
+from taskhead.report.series import by_series, curves, ends, interval, over_settings, stops
 
 
 def test_interval_is_students():
@@ -77,3 +77,10 @@ def test_ends_are_no_probing_and_the_longest_probing_whatever_its_energy():
     assert ends(overfitted) == ["no probing", "tau = 400"]
     assert ends(table[table["tau"].isna()]) == ["energy 0.1"]
     assert ends(table[table["tau"] == 0]) == ["no probing"]
+
+
+def test_interval_over_settings_needs_three_of_them():
+    assert over_settings(pd.Series([1.0, 2.0, 3.0])) == interval([1.0, 2.0, 3.0])
+    mean, half = over_settings(pd.Series([1.0, 3.0]))
+    assert mean == 2
+    assert math.isnan(half)

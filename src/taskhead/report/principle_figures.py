@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from taskhead.report.figures import ENERGY, TESTED
 from taskhead.report.panels import grid, panels
 from taskhead.report.rules import CONTRADICTED, SUPPORTED, UNDECIDED
-from taskhead.report.series import by_series, interval, stops
+from taskhead.report.series import by_series, over_settings, stops
 
 MOVED = {"relative_euclidean": r"distance $\|z_T - z_0\| / \|z_0\|$"}
 VALIDATED = {"val_accuracy": "validation accuracy"}
@@ -39,7 +39,7 @@ def effects(card: pd.DataFrame) -> Figure:
 def regrets(points: pd.DataFrame) -> Figure:
     """Draw `replay.lost`: a line for each way, a marker for each series, and means with intervals.
 
-    The way of the smallest mean regret stands on top. What was tried in one series has no interval.
+    The way of the smallest mean regret stands on top. An interval needs three series.
     """
     points = points.loc[points.mean(axis=1).sort_values().index[::-1]]
     figure, (axis,) = grid(1, height=1.5 + 0.5 * len(points))
@@ -48,7 +48,7 @@ def regrets(points: pd.DataFrame) -> Figure:
         shift = 0.1 * ((points.shape[1] - 1) / 2 - number)  # so that none hides another
         axis.plot(values, np.arange(len(points)) + shift, ls="", label=series, **style)
     for place, (_, values) in enumerate(points.iterrows()):
-        mean, half = interval(values.dropna())
+        mean, half = over_settings(values.dropna())
         if not np.isnan(half):
             style = {"color": "black", "marker": "|", "ms": 20, "capsize": 4, "lw": 1.5}
             axis.errorbar(mean, place, xerr=half, **style)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from taskhead.experiments.results import read_study
 from taskhead.report.principles import scheme
-from taskhead.report.series import NO_PROBING, by_series, curves, done, ends, interval
+from taskhead.report.series import NO_PROBING, by_series, curves, done, ends, over_settings
 
 HALFWAY, CHOSEN = "probing halfway down", "the stop that validation prefers"
 OWN_CHOICE = "the stop that validation prefers, seed by seed"
@@ -64,16 +64,17 @@ def regrets(found: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return mean rank and regret of every way over series, the smallest regret first.
 
     The rank of a way is its place in a series, 1 being the best. Both are means over the series
-    that have the way, each with the half width of its 95 percent interval over series. "gain over
-    halfway" is how many points more than probing halfway down a way has, series by series.
+    that have the way, the regret with the half width of its 95 percent interval, from three series
+    on. "gain over halfway" is how many points more than probing halfway down a way has, series by
+    series.
     """
     points = lost(found)
     ranks, gains = points.rank(), points.loc[HALFWAY] - points
     rows = {}
     for way in points.index:
         there = points.columns[points.loc[way].notna()]
-        regret, regret_half = interval(points.loc[way, there])
-        gain, gain_half = interval(gains.loc[way, there])
+        regret, regret_half = over_settings(points.loc[way, there])
+        gain, gain_half = over_settings(gains.loc[way, there])
         rows[way] = {
             "mean rank": ranks.loc[way].mean(),
             "regret": regret,

@@ -7,7 +7,7 @@ import pandas as pd
 
 from taskhead.experiments.results import read_study
 from taskhead.report import claims, principles, rules
-from taskhead.report.series import interval
+from taskhead.report.series import over_settings
 
 SYMBOLS = {rules.SUPPORTED: "●", rules.CONTRADICTED: "✕", rules.UNDECIDED: "○"}
 UNITS = {
@@ -66,7 +66,7 @@ def pooled(card: pd.DataFrame) -> pd.DataFrame:
     rows = {}
     for claim, alike in card[card["seeds"] >= rules.SEEDS].groupby("claim", sort=False):
         setting = alike["series"].str.split("[,:]", regex=True).str[0]
-        effect, half = interval(alike.groupby(setting)["effect"].mean().dropna())
+        effect, half = over_settings(alike.groupby(setting)["effect"].mean().dropna())
         counts = alike["verdict"].value_counts()
         rows[claim] = {
             "effect": effect,

@@ -30,6 +30,15 @@ def interval(
     return mean, float(stats.t.ppf(1 - 0.025 / points, n - 1)) * math.sqrt(variance)
 
 
+def over_settings(effects: pd.Series) -> tuple[float, float]:
+    """Return the mean and the half width of `interval`, NaN for fewer than three settings.
+
+    The interval of two is so wide (12.7 standard errors) that it tells nothing.
+    """
+    mean, half = interval(effects)
+    return mean, half if len(effects) > 2 else math.nan
+
+
 def done(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the runs that are done; what others measured means nothing."""
     return table[table["outcome"] == "done"]
