@@ -1,5 +1,6 @@
 """Recommendations: from any data, within the budget, and never twice the same finetuning."""
 
+from collections import OrderedDict
 from pathlib import Path
 
 import pandas as pd
@@ -47,6 +48,33 @@ def test_recommendation_goes_into_the_library_as_it_is(backbone: nn.Module, shor
     assert advice.compared.shape[1] == 3
     assert set(advice.evidence["lr"]) >= set(module.RATES)
     assert advice.reason
+
+
+def test_what_is_asked_for_is_compared_too(short: None):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        blocks = nn.Sequential(nn.Sequential(nn.Linear(16, 16), nn.ReLU()))
+        backbone = nn.Sequential(OrderedDict(stem=nn.Linear(8, 16), layer1=blocks))
+    also = [
+        HeadPreparation(energy=0.4, hidden=(16,)),
+        HeadPreparation(tau=5, reinitialised_blocks=1),
+        HeadPreparation(energy=1.3, init_scale=0.0),
+    ]
+    said: list[str] = []
+    advice = recommend(backbone, blobs(), minutes=5, also=also, say=said.append)
+    fields = ["hidden", "reinitialised_blocks", "init_scale"]
+    tried = set(advice.evidence[fields].itertuples(index=False, name=None))
+    assert tried == {("", 0, 1.0), ("16", 0, 1.0), ("", 1, 1.0)}
+    assert any(
+        line.startswith("probing down to energy 1.30, initial scale 0 is left out: energy 1.3 is")
+        for line in said
+    )
+    assert any("5 epochs of probing, last block drawn anew, rate" in line for line in said)
+
+
+def test_what_is_no_preparation_is_refused(backbone: nn.Module):
+    with pytest.raises(TypeError, match=r"also must be a list of HeadPreparation, got \[400\]"):
+        recommend(backbone, blobs(), also=[400])  # pyright: ignore[reportArgumentType]
 
 
 def test_search_continues_from_its_ledger(

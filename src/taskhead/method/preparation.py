@@ -93,7 +93,7 @@ def prepare_heads(
     check_trainable("backbone", backbone, frozen=True)
     check_seed(seed)
     check_whole("views", views)
-    preparations = _as_list(preparations)
+    preparations = as_preparations("preparations", preparations)
     data = as_labelled(train)
     device = torch.device(device) if device else data.labels.device
     parts = [part.to(device) for part in (data, *([] if val is None else [as_labelled(val)]))]
@@ -130,11 +130,12 @@ def prepare_heads(
     return result
 
 
-def _as_list(preparations: Sequence[HeadPreparation]) -> list[HeadPreparation]:
-    given = list(preparations) if isinstance(preparations, Iterable) else []
-    if not given or not all(isinstance(each, HeadPreparation) for each in given):
-        raise TypeError(f"preparations must be a list of HeadPreparation, got {preparations!r}")
-    return given
+def as_preparations(name: str, given: Sequence[HeadPreparation]) -> list[HeadPreparation]:
+    """Return preparations as a list; raise `TypeError` that calls them `name` if they are none."""
+    listed = list(given) if isinstance(given, Iterable) else []
+    if not listed or not all(isinstance(each, HeadPreparation) for each in listed):
+        raise TypeError(f"{name} must be a list of HeadPreparation, got {given!r}")
+    return listed
 
 
 def new_head(

@@ -15,12 +15,12 @@ from taskhead.method.augmentation import Augment
 from taskhead.method.batches import as_labelled
 from taskhead.method.checks import check_module, check_positive
 from taskhead.method.head_preparation import HeadPreparation
+from taskhead.method.preparation import as_preparations
 from taskhead.method.prepared import Prepared, count_classes
-from taskhead.practice.search import Ledger, Recipe, Search, in_words
+from taskhead.practice.search import END, Ledger, Recipe, Search, in_words
 from taskhead.practice.splits import Splits
 from taskhead.report.series import interval
 
-END = 400  # epochs of probing that count as its end
 SHARES = (0.25, 0.5, 0.75)  # of the range of energies, where levels lie
 SMOOTHING = 0.3
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
@@ -69,6 +69,7 @@ def recommend(
     *,
     minutes: float = 10.0,
     to_follow: int = 0,
+    also: Sequence[HeadPreparation] = (),
     augment: str | Augment | None = None,
     batch_size: int = 32,
     weight_decay: float = 5e-4,
@@ -82,8 +83,9 @@ def recommend(
     A head is probed to its end first, which says between which energies there is a choice. Then
     the rate is searched from a head probed halfway down: the smallest within one point of the best
     validation accuracy. At this rate no probing, three energies, probing to the end, and that with
-    smoothed labels are finetuned once. The better half of them, halfway down, and both ends are
-    compared on more splits, until the time is up. This is successive halving with two rungs.
+    smoothed labels are finetuned once, and what `also` holds. The better half of them, halfway
+    down, and both ends are compared on more splits, until the time is up. This is successive
+    halving with two rungs.
 
     Probing halfway down is recommended unless validation tells another preparation from it.
 
@@ -99,6 +101,10 @@ def recommend(
         four splits.
     to_follow
         How many finetunings on all images the caller will do; the budget is for them too.
+    also
+        Preparations to compare besides, such as `HeadPreparation(tau=400, hidden=(512,))`. With
+        `reinitialised_blocks` the blocks and their head are probed at a rate of 0.01. What cannot
+        be prepared is said and left out.
     augment, batch_size, weight_decay
         Of probing and finetuning.
     seed
@@ -121,6 +127,7 @@ def recommend(
     began = time.monotonic()
     check_module("backbone", backbone)
     check_positive("minutes", minutes)
+    more = as_preparations("also", also) if also else []
     data = as_labelled(train)
     target = torch.device(device) if device else data.labels.device
     data, held_out = data.to(target), None if val is None else as_labelled(val).to(target)
@@ -133,11 +140,12 @@ def recommend(
         began + 60 * minutes,
         to_follow,
         say,
+        len(more),
     )
     if not search.ledger.rows:
         search.estimate()
         _affordable_epochs(search, minutes)
-    preparations = _choices(search, count_classes(splits[0]))
+    preparations = [*_choices(search, count_classes(splits[0])), *more]
     mild = preparations[2]
     heads = search.prepared(0, preparations)
     for epochs in (1, 2):  # the first to warm up

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -18,7 +18,9 @@ from taskhead.method.preparation import prepare_heads
 from taskhead.method.prepared import EnergyNotReached, Prepared, views_that_fit
 from taskhead.practice.splits import Splits
 
-FIRST, FURTHER = 9, 5  # finetunings of full length, at most, on the first split and on each other
+FIRST, FURTHER = 9, 5  # finetunings of full length, as a rule, on the first split and on each other
+JOINT_RATE = 0.01  # of probing blocks that are drawn anew; their features change, so none is known
+END = 400  # epochs of probing that count as its end
 _TIMED, _PASSES = 32, 5  # images, and passes of them through the backbone, to time these
 
 
@@ -73,7 +75,7 @@ class Search:
     """Finetunings of one backbone on splits of one's data, until a deadline.
 
     `to_follow` finetunings on all images are to end before the deadline too. `say` is called with
-    a line on each finetuning.
+    a line on each finetuning. `also` is how many preparations are compared beside the usual ones.
     """
 
     backbone: nn.Module
@@ -83,6 +85,7 @@ class Search:
     deadline: float
     to_follow: int
     say: Callable[[str], None]
+    also: int = 0
     seconds_per_epoch: float = 0.0
     seconds_to_prepare: float = 0.0
     _heads: dict[int, dict[HeadPreparation, Prepared]] = field(default_factory=dict)
@@ -90,27 +93,40 @@ class Search:
     def prepared(
         self, split: int, preparations: Sequence[HeadPreparation]
     ) -> dict[HeadPreparation, Prepared]:
-        """Prepare heads on a split, once; what cannot be reached there is left out."""
+        """Prepare heads on a split, once; what cannot be reached there is said and left out."""
         began, known = time.monotonic(), self._heads.setdefault(split, {})
         missing = [each for each in preparations if each not in known]
         if missing:
-            train, val = self.splits[split]
-            try:
-                found = prepare_heads(
-                    self.backbone,
-                    train,
-                    missing,
-                    val=val,
-                    batch_size=self.recipe.batch_size,
-                    views=views_that_fit(len(train)),
-                    augment=self.recipe.augment,
-                    seed=self.recipe.seed + split,
-                )
-            except EnergyNotReached as error:
-                found = error.prepared
-            known |= {each.preparation: each for each in found}
+            for joint in (False, True):
+                alike = [each for each in missing if bool(each.reinitialised_blocks) == joint]
+                known |= self._prepare(split, alike, JOINT_RATE if joint else "auto")
             self.seconds_to_prepare = time.monotonic() - began
         return {p: known[p] for p in preparations if known[p].outcome == "done"}
+
+    def _prepare(
+        self, split: int, preparations: Sequence[HeadPreparation], lr: float | Literal["auto"]
+    ) -> dict[HeadPreparation, Prepared]:
+        train, val = self.splits[split]
+        if not preparations:
+            return {}
+        try:
+            found = prepare_heads(
+                self.backbone,
+                train,
+                preparations,
+                val=val,
+                lr=lr,
+                batch_size=self.recipe.batch_size,
+                views=views_that_fit(len(train)),
+                augment=self.recipe.augment,
+                seed=self.recipe.seed + split,
+            )
+        except EnergyNotReached as error:
+            found = error.prepared
+        for each in found:
+            if each.outcome != "done":
+                self.say(f"{in_words(each.preparation)} is left out: {each.reason}")
+        return {each.preparation: each for each in found}
 
     def estimate(self) -> None:
         """Estimate the times of preparing and of an epoch, from the fastest of some passes."""
@@ -127,7 +143,7 @@ class Search:
 
     def seconds(self, epochs: int, splits: int) -> float:
         """Return what a search with so many epochs a finetuning takes, with what is to follow."""
-        runs = FIRST + FURTHER * (splits - 1)
+        runs = FIRST + self.also + (FURTHER + math.ceil(self.also / 2)) * (splits - 1)
         heads = (1 + splits) * self.seconds_to_prepare  # on the first split in two goes
         return heads + runs * epochs * self.seconds_per_epoch + self._seconds_to_follow(epochs)
 
@@ -173,16 +189,32 @@ class Search:
 
 
 def name_of(preparation: HeadPreparation) -> dict[str, Any]:
-    """Return the fields of a preparation that a search varies."""
+    """Return the fields of a preparation, as a row holds them."""
     energy = None if preparation.energy is None else round(preparation.energy, 4)
-    return {"tau": preparation.tau, "energy": energy, "eps": preparation.eps}
+    hidden = " ".join(map(str, preparation.hidden))
+    return vars(preparation) | {"energy": energy, "hidden": hidden}
 
 
 def in_words(preparation: HeadPreparation) -> str:
     """Return what people would call a preparation."""
+    said = [_stop_in_words(preparation)]
+    if preparation.eps:
+        said[0] += f" with labels smoothed by {preparation.eps:g}"
+    if preparation.hidden:
+        said.append(f"hidden layers of {' and '.join(map(str, preparation.hidden))}")
+    if preparation.init != "uniform":
+        said.append(f"{preparation.init} start")
+    if preparation.init_scale != 1:
+        said.append(f"initial scale {preparation.init_scale:g}")
+    if blocks := preparation.reinitialised_blocks:
+        said.append(f"last {'block' if blocks == 1 else f'{blocks} blocks'} drawn anew")
+    return ", ".join(said)
+
+
+def _stop_in_words(preparation: HeadPreparation) -> str:
     if preparation.tau == 0:
         return "no probing"
     if preparation.energy is not None:
         return f"probing down to energy {preparation.energy:.2f}"
-    smoothed = f" with labels smoothed by {preparation.eps:g}" if preparation.eps else ""
-    return f"probing to the end{smoothed}"
+    end = preparation.tau == END
+    return "probing to the end" if end else f"{preparation.tau} epochs of probing"
