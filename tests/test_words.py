@@ -199,3 +199,10 @@ def test_provenance_has_a_row_for_each_session_of_each_table(path: Path):
     assert shown["rows"].tolist() == [5, 25, 25]
     assert shown["torch"].tolist() == ["2.5"] * 3
     assert set(shown.index.get_level_values("table")) == {f"{path.parent.name}, {path.stem}"}
+
+
+def test_readable_tables_have_the_names_of_readers():
+    rows = pd.DataFrame({"eps": [0.1, 0.2], "aie": [0.5, 0.6], "cosine": [0.9, 0.8]})
+    shown = captions.readable(rows.set_index("eps"))
+    assert list(shown) == ["energy", "cosine"]
+    assert shown.index.name == "ε in probing"

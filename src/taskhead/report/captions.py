@@ -14,6 +14,38 @@ BANDS = (
     "test accuracy allow for other test images too"
 )
 
+_NAMES = {
+    "aie": "energy",
+    "last_layer_norm": "head norm",
+    "probed_epochs": "epochs of probing",
+    "ft_epochs": "epochs of finetuning",
+    "ft_lr": "finetuning rate",
+    "relative_euclidean": "distance / norm of z₀",
+    "euclidean": "distance",
+    "val_accuracy": "validation accuracy",
+    "test_accuracy": "test accuracy",
+    "last_test_accuracy": "test accuracy after the last epoch",
+    "test_nll": "test loss (NLL)",
+    "test_ece": "calibration error (ECE)",
+    "eps": "ε in probing",
+    "hidden": "hidden layers",
+    "init": "initial head",
+    "init_scale": "initial scale",
+    "trainable": "trained",
+    # of `chosen_stop`
+    "chosen": "chosen stop",
+    "AIE": "its energy",
+    "accuracy": "its test accuracy",
+    "its accuracy": "test accuracy there",
+    "difference": "gain of the chosen stop",
+    "half width": "± 95 %",
+}
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose columns and index levels have the names that readers know."""
+    return table.rename(columns=_NAMES).rename_axis(index=_NAMES, columns=_NAMES)
+
 
 def caption(table: pd.DataFrame, path: Path, *, spread: str | None = None) -> str:
     """Return one line: number of seeds, runs left out, preset, date, hardware and version.
