@@ -135,6 +135,17 @@ def test_equations_are_rendered_and_the_tab_key_passes_them_by(visit: Visit):
 SAID = ".touch [aria-live]"
 
 
+def test_wide_table_fades_at_its_edge_until_its_end(chromium: playwright.Browser, address: str):
+    page = load(chromium, address, "notebooks/which-way.html", 390, "light").page
+    wide = page.locator(".goes-on").first
+    wide.scroll_into_view_if_needed()
+    assert wide.evaluate("box => getComputedStyle(box).maskImage").startswith("linear-gradient")
+    box = wide.element_handle()
+    box.evaluate("box => box.scrollTo(box.scrollWidth, 0)")
+    page.wait_for_function("box => !box.classList.contains('goes-on')", arg=box)
+    page.close()
+
+
 @pytest.mark.parametrize("width", [390, 1440])
 @pytest.mark.parametrize(("name", "sliders"), [("feature-geometry", 1), ("toy-linear", 2)])
 def test_sliders_move_dots_and_the_values_told(

@@ -20,6 +20,18 @@ window.addEventListener("load", async () => {
   }
 });
 
+// A table wider than the page scrolls. Its right edge fades as long as there is more.
+document.addEventListener("DOMContentLoaded", () => {
+  for (const box of document.querySelectorAll(".text_html, .pst-scrollable-table-container")) {
+    const fade = () => {
+      const left = box.scrollWidth - box.clientWidth - box.scrollLeft;
+      box.classList.toggle("goes-on", left > 1);
+    };
+    box.addEventListener("scroll", fade);
+    new ResizeObserver(fade).observe(box);
+  }
+});
+
 // Figures to touch (src/taskhead/report/touch.py). The script of Vega-Lite is loaded where there are any.
 const here = document.currentScript.src;
 document.addEventListener("DOMContentLoaded", () => {
