@@ -125,6 +125,20 @@ def test_rates_are_compared_with_the_energy_that_validation_prefers(tables):
     assert found.effect == pytest.approx(0.3, abs=0.02)  # 0.9 at energy 0.5
 
 
+@pytest.mark.parametrize("gain", [0.02, -0.02])
+def test_small_heads_are_compared_with_the_usual_one(tables, gain: float):
+    tables["initial_head"] = pd.concat(
+        runs(tau=0, init_scale=scale, test_accuracy=lambda n, g=each: 0.5 + g + n / 500)
+        for scale, each in {0.0: 0.3, 0.1: gain, 10.0: -0.3}.items()
+    )
+    usual = runs(tau=0, init_scale=1.0, test_accuracy=0.5)
+    other = runs(tau=400, init_scale=1.0, test_accuracy=0.9)
+    series, found = one(principles.small_heads_pay(ANY, pd.concat([usual, other])))
+    assert series == "one"
+    assert found.effect == pytest.approx(gain, abs=2e-3)
+    assert supported(found) == (gain > 0)
+
+
 def test_power_of_the_norm_is_that_of_the_design(tables):
     rng = np.random.default_rng(0)
     parts = []

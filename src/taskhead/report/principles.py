@@ -22,6 +22,7 @@ from taskhead.report.series import (
     stops,
 )
 
+SMALL_SCALE = 0.1  # of an initial head, in place of 1
 POINTS, PERCENT = "points", "percent"  # units whose effects are shares of 1
 Found = Iterator[tuple[str, int, Evidence]]  # series, seeds, evidence
 
@@ -169,6 +170,20 @@ def large_heads_hold(results: Path, sweeps: pd.DataFrame) -> Found:
         yield str(name), len(powers), rules.difference(powers, sign=-1)
 
 
+def small_heads_pay(results: Path, sweeps: pd.DataFrame) -> Found:
+    """Compare a head of a tenth of the usual scale with the usual one, both without probing."""
+    table = read_study("initial_head", results)
+    small = table[table["init_scale"] == SMALL_SCALE] if len(table) else table
+    for name, runs in by_series(small).items() if len(small) else ():
+        sweep = _like(sweeps, runs)
+        accuracies = [
+            done(each).set_index("seed")["test_accuracy"]
+            for each in (runs, sweep[sweep["tau"] == 0])
+        ]
+        gains = (accuracies[0] - accuracies[1]).dropna()
+        yield name, len(gains), rules.difference(gains)
+
+
 # What each is called, the unit of its effect, and how it is judged.
 PRINCIPLES: dict[str, tuple[str, Callable[[Path, pd.DataFrame], Found]]] = {
     "stopping where validation says pays": (POINTS, validation_stops),
@@ -179,6 +194,7 @@ PRINCIPLES: dict[str, tuple[str, Callable[[Path, pd.DataFrame], Found]]] = {
     "mild probing beats other rates": (POINTS, mild_beats_rates),
     "less energy costs calibration": (POINTS, calibration_costs),
     "a larger initial head moves features less": ("exponent", large_heads_hold),
+    "a small initial head pays": (POINTS, small_heads_pay),
 }
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 import pandas as pd
 
 from taskhead.experiments.results import read_study
-from taskhead.report.principles import scheme
+from taskhead.report.principles import SMALL_SCALE, scheme
 from taskhead.report.series import NO_PROBING, by_series, curves, done, ends, over_settings
 
 HALFWAY, CHOSEN = "probing halfway down", "the stop that validation prefers"
 OWN_CHOICE = "the stop that validation prefers, seed by seed"
 TO_THE_END = "probing to the end (LP-FT)"
+SMALL = "no probing, head a tenth as large"
 LEAST_SEEDS = 5
 
 
@@ -19,12 +20,16 @@ def accuracies(results: Path) -> dict[str, pd.DataFrame]:
     """Return for each series the test accuracy of every seed (rows) under each way (columns).
 
     No probing, halfway down, to the end, and the stop of the best mean validation accuracy are
-    read off the sweep of the energy; rates in place of probing off `head_rate`, where there is one.
-    Halfway down is the level nearest to the middle between the ends. A user has the validation
-    accuracies of one seed: of stops that are best there alike, the mean counts. Series of fewer
-    than five seeds are left out.
+    read off the sweep of the energy. Where they are recorded, rates in place of probing are read
+    off `head_rate`, and a head of a tenth of the usual initial scale off `initial_head`. Halfway
+    down is the level nearest to the middle between the ends. A user has the validation accuracies
+    of one seed: of stops that are best there alike, the mean counts. Series of fewer than five
+    seeds are left out.
     """
-    sweeps, rates = (read_study(name, results) for name in ("energy_sweep", "head_rate"))
+    sweeps, *others = (
+        read_study(name, results) for name in ("energy_sweep", "head_rate", "initial_head")
+    )
+    unprobed = pd.concat(others)
     found = {}
     for name, runs in by_series(sweeps).items() if len(sweeps) else ():
         aie, val, test = curves(runs, "aie", "val_accuracy", "test_accuracy")
@@ -40,14 +45,21 @@ def accuracies(results: Path) -> dict[str, pd.DataFrame]:
         }
         table = pd.DataFrame({way: test[stop] for way, stop in ways.items() if stop in test})
         table[OWN_CHOICE] = test[val.eq(val.max(axis=1), axis=0)].mean(axis=1)
-        if len(rates):
+        if len(unprobed):
             first = runs.iloc[0]
-            own = rates[(rates["setting"] == first["setting"]) & rates["domain"].isna()]
+            own = unprobed[(unprobed["setting"] == first["setting"]) & unprobed["domain"].isna()]
             for alike in by_series(own).values() if len(own) else ():
-                each = done(alike).set_index("seed")["test_accuracy"]
-                table[scheme(alike.iloc[0])] = each
+                if way := _way(alike.iloc[0]):
+                    table[way] = done(alike).set_index("seed")["test_accuracy"]
         found[name] = table
     return found
+
+
+def _way(run: pd.Series) -> str | None:
+    """Return what people call a run of `head_rate` or `initial_head`; None if nobody does so."""
+    if run["init_scale"] == 1:
+        return scheme(run)
+    return SMALL if run["init_scale"] == SMALL_SCALE else None
 
 
 def lost(found: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
