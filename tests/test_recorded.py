@@ -60,6 +60,7 @@ COMPLETE = [
     ("head_rate", "digits"),
     ("head_rate", "imagenet-to-cifar10"),
     ("initial_head", "digits"),
+    ("initial_head", "imagenet-to-cifar10"),
     ("dynamics", "digits"),
     ("lora_rate_search", "minilm-to-subj"),
     ("lora", "minilm-to-subj"),

@@ -1,6 +1,7 @@
 """What stands below a figure: how many seeds, what is left out, and who computed it."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -14,7 +15,7 @@ BANDS = (
     "test accuracy allow for other test images too"
 )
 
-_NAMES = {
+_NAMES: Any = {
     "aie": "energy",
     "last_layer_norm": "head norm",
     "probed_epochs": "epochs of probing",

@@ -12,12 +12,10 @@ from taskhead.report import rules
 from taskhead.report.effects import seed_powers
 from taskhead.report.rules import Evidence
 from taskhead.report.series import (
-    NO_PROBING,
     by_series,
     curves,
     done,
     ends,
-    interval,
     relative,
     stops,
 )
@@ -82,22 +80,6 @@ def with_none(smooth: pd.DataFrame, sweep: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([plain[plain["tau"] == smooth["tau"].iloc[0]], smooth], ignore_index=True)
 
 
-def by_smoothing(smooth: pd.DataFrame, sweep: pd.DataFrame) -> pd.DataFrame:
-    """Return means over seeds for each smoothing in probing, finetuned on hard labels.
-
-    The gain is in test accuracy over no probing, paired over seeds, with its 95 percent interval.
-    """
-    hard = done(with_none(smooth, sweep)).query("ft_eps == 0")
-    unprobed = sweep[sweep["tau"] == 0].set_index("seed")["test_accuracy"]
-    gains = {
-        eps: interval(rows.set_index("seed")["test_accuracy"] - unprobed)
-        for eps, rows in hard.groupby("eps")
-    }
-    measures = ["aie", "relative_euclidean", "val_accuracy", "test_accuracy", "test_ece"]
-    names = ["gain over no probing", "± 95 %"]
-    return hard.groupby("eps")[measures].mean().join(pd.DataFrame(gains, index=names).T)
-
-
 def deep_heads_absorb(results: Path, sweeps: pd.DataFrame) -> Found:
     """Compare the distance from deeper heads with that from linear ones at the same energies."""
     table = read_study("head_capacity", results)
@@ -135,24 +117,6 @@ def scheme(run: pd.Series) -> str:
         return "one frozen epoch" if one_early_rate else "fastai's fine_tune"
     head = f"head rate x {run['ft_head_lr'] / run['ft_lr']:g}"
     return head if one_early_rate else f"{head}, early layers slower"
-
-
-def beside_probing(rates: pd.DataFrame, sweep: pd.DataFrame) -> pd.DataFrame:
-    """Return means over seeds of each variant of `head_rate`, and of no and mild probing.
-
-    Mild probing is the energy of the sweep that validation prefers, as in the verdict; a sweep
-    without levels of the energy has none.
-    """
-    probed = done(sweep[sweep["energy"].notna()])
-    mild = [_best_stop(probed)] if len(probed) else []
-    kept = {
-        NO_PROBING: done(sweep[sweep["tau"] == 0]),
-        **{f"mild probing, {stop}": probed[stops(probed) == stop] for stop in mild},
-        **{scheme(rows.iloc[0]): done(rows) for rows in by_series(rates).values()},
-    }
-    columns = ["aie", "probed_epochs", "ft_epochs", "relative_euclidean"]
-    columns += ["val_accuracy", "test_accuracy"]
-    return pd.DataFrame({name: rows[columns].mean() for name, rows in kept.items()}).T
 
 
 def calibration_costs(results: Path, sweeps: pd.DataFrame) -> Found:
@@ -217,7 +181,7 @@ def _levels(runs: pd.DataFrame) -> pd.DataFrame:
     return levels.pivot(index="seed", columns="energy", values="relative_euclidean")
 
 
-def _best_stop(runs: pd.DataFrame) -> str:
+def best_stop(runs: pd.DataFrame) -> str:
     """Return the stop of the best mean validation accuracy."""
     kept = done(runs).assign(stop=stops)
     return str(kept.groupby("stop")["val_accuracy"].mean().idxmax())
@@ -225,5 +189,5 @@ def _best_stop(runs: pd.DataFrame) -> str:
 
 def _preferred(runs: pd.DataFrame) -> pd.Series:
     """Return the test accuracy of each seed at the stop of the best mean validation accuracy."""
-    kept = done(runs[stops(runs) == _best_stop(runs)])
+    kept = done(runs[stops(runs) == best_stop(runs)])
     return kept.set_index("seed")["test_accuracy"]

@@ -1,0 +1,59 @@
+"""Tables of the principles' pages: what one study shows beside the sweep of its setting."""
+
+import pandas as pd
+
+from taskhead.report.principles import best_stop, scheme, with_none
+from taskhead.report.series import NO_PROBING, by_series, done, interval, stops
+
+
+def by_smoothing(smooth: pd.DataFrame, sweep: pd.DataFrame) -> pd.DataFrame:
+    """Return means over seeds for each smoothing in probing, finetuned on hard labels.
+
+    The gain is in test accuracy over no probing, paired over seeds, with its 95 percent interval.
+    """
+    hard = done(with_none(smooth, sweep)).query("ft_eps == 0")
+    unprobed = sweep[sweep["tau"] == 0].set_index("seed")["test_accuracy"]
+    gains = {
+        eps: interval(rows.set_index("seed")["test_accuracy"] - unprobed)
+        for eps, rows in hard.groupby("eps")
+    }
+    measures = ["aie", "relative_euclidean", "val_accuracy", "test_accuracy", "test_ece"]
+    names = ["gain over no probing", "± 95 %"]
+    return hard.groupby("eps")[measures].mean().join(pd.DataFrame(gains, index=names).T)
+
+
+def beside_probing(rates: pd.DataFrame, sweep: pd.DataFrame) -> pd.DataFrame:
+    """Return means over seeds of each variant of `head_rate`, and of no and mild probing.
+
+    Mild probing is the energy of the sweep that validation prefers, as in the verdict; a sweep
+    without levels of the energy has none.
+    """
+    probed = done(sweep[sweep["energy"].notna()])
+    mild = [best_stop(probed)] if len(probed) else []
+    kept = {
+        NO_PROBING: done(sweep[sweep["tau"] == 0]),
+        **{f"mild probing, {stop}": probed[stops(probed) == stop] for stop in mild},
+        **{scheme(rows.iloc[0]): done(rows) for rows in by_series(rates).values()},
+    }
+    columns = ["aie", "probed_epochs", "ft_epochs", "relative_euclidean"]
+    columns += ["val_accuracy", "test_accuracy"]
+    return pd.DataFrame({name: rows[columns].mean() for name, rows in kept.items()}).T
+
+
+def by_scale(fresh: pd.DataFrame, sweep: pd.DataFrame) -> pd.DataFrame:
+    """Return means over seeds of heads without probing by initial scale, the usual one among them.
+
+    The gain is in test accuracy over the usual head, paired over seeds, with its 95 percent
+    interval. Runs that are not done are left out; `seeds` says how many are done.
+    """
+    usual = sweep[sweep["tau"] == 0]
+    heads = done(pd.concat([usual, fresh], ignore_index=True)).groupby("init_scale")
+    accuracy = usual.set_index("seed")["test_accuracy"]
+    gains = {
+        scale: interval((rows.set_index("seed")["test_accuracy"] - accuracy).dropna())
+        for scale, rows in heads
+    }
+    measures = ["aie", "last_layer_norm", "relative_euclidean", "cosine", "test_accuracy"]
+    names = ["gain over the usual head", "± 95 %"]
+    means = heads[measures].mean().join(pd.DataFrame(gains, index=names).T)
+    return means.assign(seeds=heads.size())
