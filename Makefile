@@ -1,4 +1,4 @@
-# `make book`, `make test`, `make test-browser`, `make address`: each creates .venv first and installs everything it needs.
+# `make book`, `make pdf`, `make test`, `make test-browser`, `make address`: each creates .venv first and installs everything it needs.
 PYTHON = python3
 PRESET = laptop
 RECORDED = yes
@@ -16,11 +16,17 @@ LINUX_ONLY = cuda-|nvidia-|triton==
 GPU_PYTHON = 3.12
 GPU_WHEELS = annotated-types cloudpickle lazy-loader loky platformdirs pydantic pydantic_core typing-inspection
 
-.PHONY: book test test-browser address dist release lock gpu-wheels clean
+.PHONY: book pdf test test-browser address dist release lock gpu-wheels clean
 
 book: $(INSTALLED)
 	$(PY) -m snakemake --cores $(CORES) --config preset=$(PRESET) recorded=$(RECORDED)
 	@echo "The book: $(CURDIR)/_build/html/index.html"
+
+pdf: $(INSTALLED)
+	@command -v latexmk > /dev/null && command -v xelatex > /dev/null || { echo \
+	    "The PDF needs LaTeX. On Debian: apt-get install latexmk texlive-xetex texlive-latex-extra texlive-fonts-extra fonts-dejavu"; exit 1; }
+	$(PY) -m snakemake --cores $(CORES) --config preset=$(PRESET) recorded=$(RECORDED) -- pdf
+	@echo "The book as a PDF: $(CURDIR)/_build/latex/taskhead.pdf"
 
 test: $(INSTALLED)
 	$(PY) -m ruff check

@@ -147,6 +147,16 @@ rule html:
         " && cp _build/downloads/*.ipynb _build/html/_sources/notebooks"
 
 
+rule pdf:
+    input:
+        "_build/stage/_config.yml",
+    output:
+        "_build/latex/taskhead.pdf",
+    shell:
+        "rm -rf _build/latex && {BIN:q}/jupyter-book build _build/stage --path-output ."
+        " --builder pdflatex --all --quiet"
+
+
 BUILD = FileLock("_build/.lock")
 
 

@@ -93,3 +93,7 @@ def test_linear_dots_are_means_of_the_widest_model():
     means = TOY[TOY["width"] == 40].groupby(["init_scale", "tau"])[["aie", *MEASURES]].mean()
     np.testing.assert_allclose(dots[["aie", *MEASURES]], means, rtol=1e-3)
     assert [param["values"] for param in spec["params"]] == [["0", "8", "64"], ["0.3", "1"]]
+
+
+def test_paper_and_consoles_show_a_line_in_place_of_the_figure():
+    assert "this figure can be touched" in repr(Touchable({"mark": "point"}, {}))

@@ -1,9 +1,11 @@
 """The workflow: what is computed again, and what is not."""
 
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import Build, Checkout
+from conftest import REPOSITORY, Build, Checkout
 from filelock import FileLock
 
 TOY = "_build/results/smoke/toy_linear/toy.csv"
@@ -84,3 +86,12 @@ def test_concurrent_build_waits(new_checkout: Callable[[], Checkout]):
     second.communicate()
     assert "waiting" in heard
     assert (checkout.path / TOY).exists()
+
+
+def test_pdf_without_latex_names_what_to_install(tmp_path: Path):
+    make = shutil.which("make")
+    assert make
+    ready = [make, "-C", str(REPOSITORY), "-o", ".venv/installed", "pdf"]
+    said = subprocess.run(ready, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert said.returncode
+    assert "The PDF needs LaTeX. On Debian: apt-get install latexmk" in said.stdout

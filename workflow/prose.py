@@ -114,7 +114,7 @@ def _scorecard() -> dict[str, str]:
         "costs": front_page.costs(read_study("energy_sweep", recorded_folder())),
         "scorecard": _by_setting(card[trends]).to_markdown(),
         "before_and_now": _before_and_now(card).to_markdown(),
-        "regrets": replay.regrets(replay.accuracies(recorded_folder())).to_markdown(floatfmt=".2g"),
+        "regrets": _regrets().to_markdown(),
         **{
             f"{name}_pooled": scorecard.in_full(scorecard.pooled(part)).to_markdown()
             for name, part in parts.items()
@@ -124,6 +124,12 @@ def _scorecard() -> dict[str, str]:
             for name, part in parts.items()
         },
     }
+
+
+def _regrets() -> pd.DataFrame:
+    """Return the regret of each way with two digits; what has no interval has an empty place."""
+    found = replay.regrets(replay.accuracies(recorded_folder()))
+    return found.map(lambda value: "" if pd.isna(value) else f"{value:.2g}")
 
 
 def _by_setting(card: pd.DataFrame) -> pd.DataFrame:

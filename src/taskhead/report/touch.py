@@ -29,7 +29,7 @@ _CONFIG = {  # the text takes the page's colour, so that it can be read in the d
 _ELSEWHERE = "In the book, where scripts are allowed, this figure can be touched."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Touchable:
     """A figure with sliders or menus.
 
@@ -39,6 +39,10 @@ class Touchable:
 
     spec: dict[str, Any]
     says: dict[str, str]
+
+    def __repr__(self) -> str:
+        """Return what paper and consoles show in its place."""
+        return _ELSEWHERE
 
     def _repr_html_(self) -> str:
         spec = {
