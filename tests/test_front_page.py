@@ -3,9 +3,10 @@
 import pandas as pd
 import pytest
 
-from taskhead.report import front_page
+from taskhead.report import front_page, replay
 from taskhead.report.claims import CLAIMS
 from taskhead.report.rules import CONTRADICTED, SUPPORTED, UNDECIDED
+from taskhead.report.series import NO_PROBING
 
 
 def card(**verdicts: list[str]) -> pd.DataFrame:
@@ -54,27 +55,18 @@ def test_distance_without_probing_is_compared_with_the_longest():
     assert front_page.times_as_far(runs) == {"one": pytest.approx(2)}
 
 
-def test_costs_name_the_worst_series_of_either_end():
-    accuracies = {  # no probing, in between, the end; validation prefers the one in between
-        "one": [[0.5, 0.7, 0.8], [0.6, 0.8, 0.9]],
-        "digits": [[0.7, 0.8, 0.7], [0.7, 0.8, 0.7]],
+def test_costs_are_those_of_either_end_against_halfway():
+    ways = [NO_PROBING, replay.HALFWAY, replay.TO_THE_END]
+    found = {
+        "one": pd.DataFrame([[0.5, 0.7, 0.8], [0.6, 0.8, 0.9]], columns=ways),
+        "digits": pd.DataFrame([[0.7, 0.8, 0.7], [0.7, 0.8, 0.7]], columns=ways),
+        "pacs": pd.DataFrame([[0.7, 0.8, 0.8], [0.7, 0.8, 0.8]], columns=ways),
     }
-    runs = pd.DataFrame(
-        [
-            {"setting": setting, "domain": None, "seed": seed, "tau": tau, "energy": energy}
-            | {"aie": aie, "test_accuracy": accuracy, "outcome": "done"}
-            | {"val_accuracy": 1.0 if energy else 0.5}
-            for setting, of_seeds in accuracies.items()
-            for seed, of_stops in enumerate(of_seeds)
-            for tau, energy, aie, accuracy in zip(
-                [0, None, 9], [None, 0.5, None], [0.9, 0.5, 0.1], of_stops, strict=True
-            )
-        ]
-    )
-    assert front_page.costs(runs) == (
-        "Against the stop that validation chooses, no probing costs up to 20.0 ± 0.0 (one) points "
-        "of test accuracy, probing to the end up to 10.0 ± 0.0 (digits). In 1 of 2 series "
-        "(one) one of the two was better than that stop."
+    assert front_page.costs(found) == (
+        "Against halfway, no probing costs 10.0 in the median series and up to 20.0 ± 0.0 (one); "
+        "probing to the end costs 0.0 in the median series and up to 10.0 ± 0.0 (digits), in "
+        "points of test accuracy. Halfway is nowhere more than 10.0 points below the best way that "
+        "is recorded."
     )
 
 

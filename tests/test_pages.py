@@ -55,8 +55,8 @@ def test_code_is_folded_where_it_is_not_to_be_read(path: Path):
 def test_summary_before_provenance_holds_no_number_and_no_verdict(path: Path):
     prose = "\n\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
     summary = prose.split("## In short\n\n")[1].split("\n\n")[0]
-    names = [re.match(r"- \*\*(\w+):\*\* ", line) for line in summary.splitlines()]
-    assert [name and name[1] for name in names] == ["Claim", "Evidence", "Limits"]
+    names = [re.match(r"- \*\*([\w ]+):\*\* ", line) for line in summary.splitlines()]
+    assert [name and name[1] for name in names] == ["Claim tested", "Evidence", "Limits"]
     assert not re.search("|".join([r"\d", *SYMBOLS]), summary)
     assert prose.count("## Provenance") <= prose.split("## In short")[1].count("## Provenance")
 

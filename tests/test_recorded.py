@@ -60,7 +60,15 @@ COMPLETE = [
     ("head_rate", "digits"),
     ("head_rate", "imagenet-to-cifar10"),
     ("initial_head", "digits"),
-    ("initial_head", "imagenet-to-cifar10"),
+    *(
+        ("initial_head", setting)
+        for setting in (
+            "cifar10-to-cifar100",
+            "imagenet-to-cifar10",
+            "imagenet-to-pacs",
+            "minilm-to-trec",
+        )
+    ),
     ("dynamics", "digits"),
     ("lora_rate_search", "minilm-to-subj"),
     ("lora", "minilm-to-subj"),

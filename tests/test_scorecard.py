@@ -42,10 +42,10 @@ def test_effects_are_pooled_over_series_that_are_judged(monkeypatch: pytest.Monk
 
 def test_series_of_one_setting_count_once():
     rows = {"seeds": 10, "verdict": UNDECIDED, "unit": "points", "claim": "any"}
-    effects = {"one: x 5": 1.0, "one: x 10": 3.0, "two, hidden = 64": 4.0}
+    effects = {"one: x 5": 1.0, "one: x 10": 3.0, "two, hidden = 64": 3.0, "two (far)": 5.0}
     card = pd.DataFrame({"series": effects.keys(), "effect": effects.values(), **rows})
     pooled = scorecard.pooled(card).loc["any"]
-    assert (pooled["effect"], pooled["settings"], pooled[UNDECIDED]) == (3.0, 2, 3)
+    assert (pooled["effect"], pooled["settings"], pooled[UNDECIDED]) == (3.0, 2, 4)
 
 
 def test_verdicts_can_be_told_without_colour(monkeypatch: pytest.MonkeyPatch):

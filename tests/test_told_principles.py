@@ -5,6 +5,7 @@ import pytest
 from test_recorded import table
 
 from taskhead.experiments import table as tables
+from taskhead.experiments.results import read_study
 from taskhead.experiments.settings import load_setting
 from taskhead.report import (
     principle_figures,
@@ -118,7 +119,9 @@ def test_page_on_ways_says_what_the_sweeps_show():
     assert most[[replay.HALFWAY, replay.CHOSEN, replay.OWN_CHOICE]].max() < 3
     assert replay.in_words(found).endswith(": none.")
     regrets = replay.regrets(found)
-    assert regrets.query("series < 8")["regret"].idxmin() == "one frozen epoch"
+    small = regrets.loc[replay.SMALL]
+    assert 6 <= small["series"] < 8
+    assert abs(small["gain over halfway"]) < min(0.5, small["gain ± 95 %"])
     everywhere = regrets.query("series == 8")
     assert (everywhere["gain over halfway"].abs() <= everywhere["gain ± 95 %"]).all()
 
@@ -215,3 +218,17 @@ def test_page_on_the_initial_head_says_what_it_shows_from_imagenet():
     assert large["seeds"] == 8
     assert large["test_accuracy"] < 0.2
     assert set(heads.query("outcome != 'done'")["init_scale"]) == {10.0}
+
+
+def test_page_on_the_initial_head_says_where_a_small_one_pays():
+    found = principle_tables.small_heads(
+        *(read_study(study, tables.recorded_folder()) for study in ("initial_head", "energy_sweep"))
+    )
+    gains = found["gain over the usual head"]
+    assert gains.idxmax() == "cifar10-to-cifar100"
+    assert gains.index[gains < -found["± 95 %"]].tolist() == ["digits"]
+    both = found.loc["cifar10-to-cifar100"]
+    assert (
+        both[["energy, usual", "energy, small"]] - both["energy of a guess"]
+    ).abs().max() < 0.002
+    assert 1.75 < both["distance, small"] / both["distance, usual"] < 2

@@ -10,7 +10,7 @@ from taskhead.experiments.results import load_all_recorded, load_or_compute, rea
 from taskhead.experiments.table import recorded_folder
 from taskhead.report import claims, figures, front_page, replay, rules, scorecard, words
 from taskhead.report.choices import chosen_stop, smallest_sufficient
-from taskhead.report.series import done, interval, stops
+from taskhead.report.series import done, interval, relative, stops
 
 PAGES = {  # by the beginning of a series' name, where its figures stand
     "digits": "energy-sweep",
@@ -37,7 +37,8 @@ BESIDE = (
 def numbers(results: str | None, preset: str) -> dict[str, str]:
     """Compute the numbers that pages write as ``{{ name }}``."""
     sweep = _table("energy_sweep", results, preset)
-    by_stop = done(sweep).assign(stop=stops).groupby("stop")[["aie", "euclidean"]].mean()
+    runs = done(relative(sweep)).assign(stop=stops)
+    by_stop = runs.groupby("stop")[["aie", "euclidean"]].mean()
     by_stop = by_stop.sort_values("aie")
     return {
         "preset": preset,
@@ -111,7 +112,7 @@ def _scorecard() -> dict[str, str]:
     parts = {"claims": card[trends], "principles": card[~trends]}
     return {
         "answer": front_page.answer(card),
-        "costs": front_page.costs(read_study("energy_sweep", recorded_folder())),
+        "costs": front_page.costs(replay.accuracies(recorded_folder())),
         "scorecard": _by_setting(card[trends]).to_markdown(),
         "before_and_now": _before_and_now(card).to_markdown(),
         "regrets": _regrets().to_markdown(),

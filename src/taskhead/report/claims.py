@@ -19,6 +19,13 @@ CLAIMS = {
     "norm": "norm rises, then falls",
     "test_accuracy": "mild probing is best",
 }
+UNITS = {
+    "euclidean": "‖z₀‖",
+    "cosine": "of the cosine",
+    "dot": "‖z₀‖²",
+    "norm": "‖z₀‖",
+    "test_accuracy": rules.POINTS,
+}
 _SIGNS = {"euclidean": 1, "cosine": -1}  # of trends; the others are humps
 WHOLE, PROBED = "whole grid", "probed heads"
 MOST_DROPPED = 2  # levels at which a run is not done
@@ -92,18 +99,22 @@ def worst_difference(rows: pd.DataFrame, others: pd.DataFrame) -> float:
 def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     """Return the verdicts on the whole grid, one row per series, with their effects."""
     whole = judge_beside_recorded(table).query(f"reading == '{WHOLE}'")
-    whole = whole.assign(
-        cell=[
-            f"{row['verdict']} ({row['effect']:.2g} ± {row['half_width']:.2g})"
-            if row["effect"] == row["effect"]
-            else row["verdict"]
-            for row in whole.to_dict("records")
-        ],
-        claim=whole["measure"].map(CLAIMS),
-    )
+    whole = whole.assign(cell=_cells(whole), claim=whole["measure"].map(CLAIMS))
     shown = whole.pivot(index="series", columns="claim", values="cell")
     shown = shown.loc[list(dict.fromkeys(whole["series"])), list(dict.fromkeys(whole["claim"]))]
     return shown.assign(seeds=whole.groupby("series")["seeds"].first())
+
+
+def _cells(judged: pd.DataFrame) -> list[str]:
+    """Return each verdict with its effect, its interval and their unit."""
+    cells = []
+    for row in judged.to_dict("records"):
+        unit = UNITS[row["measure"]]
+        scale = 100 if unit == rules.POINTS else 1
+        effect, half = scale * row["effect"], scale * row["half_width"]
+        known = f" ({effect:.2g} ± {half:.2g} {unit})" if effect == effect else ""
+        cells.append(f"{row['verdict']}{known}")
+    return cells
 
 
 def _evidence(runs: pd.DataFrame, accuracy: str) -> list[dict[str, Any]]:

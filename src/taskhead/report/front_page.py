@@ -1,14 +1,24 @@
 """What the first screen of the book says: the answer, and the distances behind it."""
 
+from collections.abc import Mapping
+
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from taskhead.report import rules
-from taskhead.report.choices import chosen_stop
+from taskhead.report import replay, rules
 from taskhead.report.claims import CLAIMS
 from taskhead.report.panels import COLORS, curve, grid, label_at_the_end
-from taskhead.report.series import NO_PROBING, by_series, done, ends, relative, stops
+from taskhead.report.series import (
+    NO_PROBING,
+    by_series,
+    done,
+    ends,
+    interval,
+    relative,
+    stops,
+)
 
 NAMES = {
     "cifar10": "CIFAR-10",
@@ -47,29 +57,32 @@ def _list(cases: pd.Series, count: int) -> str:
     return "; ".join(said) or "nothing"
 
 
-def costs(table: pd.DataFrame) -> str:
-    """Say what either end of probing costs against the stop that validation chooses, at most.
+def costs(found: Mapping[str, pd.DataFrame]) -> str:
+    """Say what either end of probing costs against halfway down, and halfway at most.
 
-    In points of test accuracy, with 95 percent intervals over seeds, unadjusted; and in which
-    series an end was better than that stop, with an interval that excludes zero.
+    `found` are the accuracies of `replay.accuracies`. In points, with 95 percent intervals over
+    seeds, unadjusted.
     """
-    compared = {title(name): chosen_stop(runs) for name, runs in by_series(table).items()}
-    rows = pd.concat(compared).reset_index(names=["series", "end"])
-    unprobed = rows["compared with"] == NO_PROBING
-    lost = rows.loc[rows["difference"] < -rows["half width"], "series"].unique()
-    where = f" ({', '.join(lost)})" if len(lost) else ""
+    ends = {"no probing": NO_PROBING, "probing to the end": replay.TO_THE_END}
+    said = [f"{name} costs {_cost(found, way)}" for name, way in ends.items()]
+    most = replay.lost(found).loc[replay.HALFWAY].max()
     return (
-        f"Against the stop that validation chooses, no probing costs up to "
-        f"{_most(rows[unprobed])} points of test accuracy, probing to the end up to "
-        f"{_most(rows[~unprobed])}. In {len(lost)} of {len(compared)} series{where} one of the two "
-        "was better than that stop."
+        f"Against halfway, {'; '.join(said)}, in points of test accuracy. Halfway is nowhere more "
+        f"than {most:.1f} points below the best way that is recorded."
     )
 
 
-def _most(rows: pd.DataFrame) -> str:
-    row = rows.sort_values("difference").iloc[-1]
-    most, half = 100 * row["difference"], 100 * row["half width"]
-    return f"{most:.1f} ± {half:.1f} ({row['series']})"
+def _cost(found: Mapping[str, pd.DataFrame], way: str) -> str:
+    """Say how much a way costs against halfway down, at most and in the median series."""
+    gains = {
+        name: interval((table[replay.HALFWAY] - table[way]).dropna())
+        for name, table in found.items()
+        if way in table
+    }
+    worst = max(gains, key=lambda name: gains[name][0])
+    most, half = (100 * value for value in gains[worst])
+    median = 100 * np.median([gain for gain, _ in gains.values()])
+    return f"{median:.1f} in the median series and up to {most:.1f} ± {half:.1f} ({title(worst)})"
 
 
 def times_as_far(table: pd.DataFrame) -> dict[str, float]:

@@ -1,8 +1,9 @@
 """Tables of the principles' pages: what one study shows beside the sweep of its setting."""
 
+import numpy as np
 import pandas as pd
 
-from taskhead.report.principles import best_stop, scheme, with_none
+from taskhead.report.principles import SMALL_SCALE, best_stop, like, scheme, with_none
 from taskhead.report.series import NO_PROBING, by_series, done, interval, stops
 
 
@@ -57,3 +58,25 @@ def by_scale(fresh: pd.DataFrame, sweep: pd.DataFrame) -> pd.DataFrame:
     names = ["gain over the usual head", "± 95 %"]
     means = heads[measures].mean().join(pd.DataFrame(gains, index=names).T)
     return means.assign(seeds=heads.size())
+
+
+def small_heads(fresh: pd.DataFrame, sweeps: pd.DataFrame) -> pd.DataFrame:
+    """Return for each series the usual head and a small one, without probing, in means over seeds.
+
+    `fresh` are runs of `initial_head`, `sweeps` of `energy_sweep`, both of several settings. The
+    energy of a guess is that of equal probabilities for all classes.
+    """
+    rows: dict[str, dict[str, float]] = {}
+    for name, runs in by_series(fresh[fresh["init_scale"] == SMALL_SCALE]).items():
+        heads = by_scale(runs, like(sweeps, runs)).to_dict("index")
+        usual, small = heads[1.0], heads[SMALL_SCALE]
+        classes = runs["n_classes"].iloc[0]
+        rows[name] = {
+            "energy of a guess": np.sqrt((classes - 1) / classes),
+            "energy, usual": usual["aie"],
+            "energy, small": small["aie"],
+            "distance, usual": usual["relative_euclidean"],
+            "distance, small": small["relative_euclidean"],
+            **{key: small[key] for key in ("gain over the usual head", "± 95 %")},
+        }
+    return pd.DataFrame(rows).T

@@ -10,7 +10,7 @@ import pandas as pd
 from taskhead.experiments.results import read_study
 from taskhead.report import rules
 from taskhead.report.effects import seed_powers
-from taskhead.report.rules import Evidence
+from taskhead.report.rules import POINTS, Evidence
 from taskhead.report.series import (
     by_series,
     curves,
@@ -21,7 +21,7 @@ from taskhead.report.series import (
 )
 
 SMALL_SCALE = 0.1  # of an initial head, in place of 1
-POINTS, PERCENT = "points", "percent"  # units whose effects are shares of 1
+PERCENT = "percent"  # a unit whose effects are shares of 1, as points are
 Found = Iterator[tuple[str, int, Evidence]]  # series, seeds, evidence
 
 
@@ -76,7 +76,7 @@ def smoothing_pays(results: Path, sweeps: pd.DataFrame) -> Found:
 
 def with_none(smooth: pd.DataFrame, sweep: pd.DataFrame) -> pd.DataFrame:
     """Return runs of `label_smoothing` below those of the sweep of equal tau, without smoothing."""
-    plain = _like(sweep, smooth)
+    plain = like(sweep, smooth)
     return pd.concat([plain[plain["tau"] == smooth["tau"].iloc[0]], smooth], ignore_index=True)
 
 
@@ -84,7 +84,7 @@ def deep_heads_absorb(results: Path, sweeps: pd.DataFrame) -> Found:
     """Compare the distance from deeper heads with that from linear ones at the same energies."""
     table = read_study("head_capacity", results)
     for name, deep in by_series(relative(table)).items() if len(table) else ():
-        linear = _like(sweeps, deep).query("energy.notna()")
+        linear = like(sweeps, deep).query("energy.notna()")
         both = [_levels(each) for each in (deep, linear)]
         common = both[0].columns.intersection(both[1].columns)
         shares = both[0][common] / both[1][common] - 1
@@ -103,7 +103,7 @@ def mild_beats_rates(results: Path, sweeps: pd.DataFrame) -> Found:
     """Compare the energy that validation prefers with what people do in place of probing."""
     table = read_study("head_rate", results)
     for runs in by_series(table).values() if len(table) else ():
-        sweep = _like(sweeps, runs)
+        sweep = like(sweeps, runs)
         mild = _preferred(sweep[sweep["energy"].notna()])
         gains = (mild - done(runs).set_index("seed")["test_accuracy"]).dropna()
         run = runs.iloc[0]
@@ -139,7 +139,7 @@ def small_heads_pay(results: Path, sweeps: pd.DataFrame) -> Found:
     table = read_study("initial_head", results)
     small = table[table["init_scale"] == SMALL_SCALE] if len(table) else table
     for name, runs in by_series(small).items() if len(small) else ():
-        sweep = _like(sweeps, runs)
+        sweep = like(sweeps, runs)
         accuracies = [
             done(each).set_index("seed")["test_accuracy"]
             for each in (runs, sweep[sweep["tau"] == 0])
@@ -169,7 +169,7 @@ def _by_smoothing(results: Path, sweeps: pd.DataFrame) -> Iterator[tuple[str, pd
         yield str(name), done(with_none(runs, sweeps))
 
 
-def _like(sweeps: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+def like(sweeps: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the sweep in the setting, domain and preset of these runs."""
     keys = ["setting", "domain", "preset"]
     return sweeps.merge(runs[keys].drop_duplicates(), on=keys)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from taskhead.experiments.results import read_study
-from taskhead.report.principles import SMALL_SCALE, scheme
+from taskhead.report.principles import SMALL_SCALE, like, scheme
 from taskhead.report.series import NO_PROBING, by_series, curves, done, ends, over_settings
 
 HALFWAY, CHOSEN = "probing halfway down", "the stop that validation prefers"
@@ -46,8 +46,7 @@ def accuracies(results: Path) -> dict[str, pd.DataFrame]:
         table = pd.DataFrame({way: test[stop] for way, stop in ways.items() if stop in test})
         table[OWN_CHOICE] = test[val.eq(val.max(axis=1), axis=0)].mean(axis=1)
         if len(unprobed):
-            first = runs.iloc[0]
-            own = unprobed[(unprobed["setting"] == first["setting"]) & unprobed["domain"].isna()]
+            own = like(unprobed, runs)
             for alike in by_series(own).values() if len(own) else ():
                 if way := _way(alike.iloc[0]):
                     table[way] = done(alike).set_index("seed")["test_accuracy"]

@@ -12,6 +12,7 @@ SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "not decided"
 LEVEL = 0.025  # of the one-sided tests
 POWER = 0.8  # with which the smallest effect would have been found
 SEEDS = 10  # needed for a verdict
+POINTS = "points"  # a unit whose effects are shares of 1
 LARGEST_FALL = 0.2  # of the range of a curve that still counts as growing
 RESAMPLES = 2000
 

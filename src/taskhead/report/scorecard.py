@@ -10,13 +10,10 @@ from taskhead.report import claims, principles, rules
 from taskhead.report.series import over_settings
 
 SYMBOLS = {rules.SUPPORTED: "●", rules.CONTRADICTED: "✕", rules.UNDECIDED: "○"}
-UNITS = {
-    "euclidean": "‖z₀‖",
-    "cosine": "of the cosine",
-    "dot": "‖z₀‖²",
-    "norm": "‖z₀‖",
-    "test_accuracy": principles.POINTS,
-}
+INTERVALS = (
+    "The number after ± is the 95 percent interval of one series. Verdicts allow for chance in all "
+    "series at once, so they ask for more."
+)
 COLUMNS = [
     "claim",
     "series",
@@ -44,14 +41,14 @@ def scorecard(results: Path) -> pd.DataFrame:
         raise ValueError(f"no table of energy_sweep in {results}; compute one with taskhead run")
     judged = claims.judge(sweeps).query(f"reading == '{claims.WHOLE}'")
     trends = judged.assign(
-        claim=judged["measure"].map(claims.CLAIMS), unit=judged["measure"].map(UNITS)
+        claim=judged["measure"].map(claims.CLAIMS), unit=judged["measure"].map(claims.UNITS)
     )
     order = list(claims.CLAIMS.values())
     trends = trends.sort_values("claim", key=lambda column: column.map(order.index), kind="stable")
     others = principles.evidence(results, sweeps)
     others = claims.decide(others, counts=others["seeds"] > 0, within="claim")
     card = pd.concat([trends, others], ignore_index=True)
-    scale = card["unit"].isin([principles.POINTS, principles.PERCENT]).map({True: 100, False: 1})
+    scale = card["unit"].isin([rules.POINTS, principles.PERCENT]).map({True: 100, False: 1})
     numbers = {name: card[name] * scale for name in ("effect", "half_width", "smallest")}
     return card.assign(**numbers)[COLUMNS]
 
@@ -59,13 +56,13 @@ def scorecard(results: Path) -> pd.DataFrame:
 def pooled(card: pd.DataFrame) -> pd.DataFrame:
     """Return for each claim its mean effect over settings, each counting once, and the verdicts.
 
-    Series of one setting, as several heads, are averaged first. The settings are taken for a
-    sample: `half_width` is that of Student's t interval over their effects. Only series of ten
-    seeds count.
+    Series of one setting, as several heads or domains, are averaged first. The settings are taken
+    for a sample: `half_width` is that of Student's t interval over their effects. Only series of
+    ten seeds count.
     """
     rows = {}
     for claim, alike in card[card["seeds"] >= rules.SEEDS].groupby("claim", sort=False):
-        setting = alike["series"].str.split("[,:]", regex=True).str[0]
+        setting = alike["series"].str.split("[ ,:]", regex=True).str[0]
         effect, half = over_settings(alike.groupby(setting)["effect"].mean().dropna())
         counts = alike["verdict"].value_counts()
         rows[claim] = {
@@ -121,12 +118,13 @@ def badges(card: pd.DataFrame, *claims: str) -> str:
 
 def in_words(card: pd.DataFrame, claim: str) -> str:
     """Say of every series what is decided on one claim, as a list in Markdown."""
-    return "\n".join(
-        f"- **{row['series']}:** {row['verdict']}; {row['effect']} (n = {row['seeds']}, smallest "
-        f"effect that would have been found: {row['smallest']}"
+    lines = "\n".join(
+        f"- **{row['series']}:** {row['verdict']}; {row['effect']} (n = {row['seeds']}, found in "
+        f"80 percent of cases if it were {row['smallest']}"
         f"{'; ' * bool(row['note'])}{row['note']})."
         for row in in_full(card[card["claim"] == claim]).to_dict("records")
     )
+    return f"{lines}\n\n{INTERVALS}"
 
 
 def to_markdown(card: pd.DataFrame) -> str:
