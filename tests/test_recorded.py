@@ -66,6 +66,7 @@ COMPLETE = [
             "cifar10-to-cifar100",
             "imagenet-to-cifar10",
             "imagenet-to-pacs",
+            "imagenet-to-solar-cells",
             "minilm-to-trec",
         )
     ),

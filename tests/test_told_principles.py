@@ -232,3 +232,10 @@ def test_page_on_the_initial_head_says_where_a_small_one_pays():
         both[["energy, usual", "energy, small"]] - both["energy of a guess"]
     ).abs().max() < 0.002
     assert 1.75 < both["distance, small"] / both["distance, usual"] < 2
+
+
+def test_page_on_the_length_of_probing_says_what_finetuning_adds():
+    added = principle_tables.finetuning_adds(read_study("energy_sweep", tables.recorded_folder()))
+    not_shown = added.index[added["gain"] <= added["± 95 %"]].tolist()
+    assert not_shown == ["imagenet-to-pacs (photo)", "imagenet-to-solar-cells"]
+    assert added["gain"].drop(not_shown).between(0.015, 0.095).all()
