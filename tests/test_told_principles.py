@@ -61,6 +61,13 @@ def test_page_on_regimes_says_what_its_map_shows():
     assert (ratios[lengths[1]] > ratios[lengths[0]]).all()
     assert (moved[high] / moved[middle]).min() > 2
     assert (moved[middle] > moved[low])[moved[low].notna()].all()
+    largest = (moved[high] / moved[middle]).unstack().loc[rates[-1]]
+    assert largest[lengths[1]] < largest[lengths[0]]
+    at_largest = accuracy.loc[rates[-1]]
+    assert at_largest.min().min() > accuracy.drop(rates[-1]).max(axis=None)
+    assert (at_largest[high] - at_largest[middle]).abs().max() < 0.006
+    searched = table("rate_search", "digits").query("ft_lr == @rates[-1]")
+    assert (searched["outcome"] == "diverged").any()
     assert (accuracy.max(axis=1) - accuracy.min(axis=1)).max() < 0.03
 
 
