@@ -64,7 +64,7 @@ def test_what_is_asked_for_is_compared_too(short: None):
     advice = recommend(backbone, blobs(), minutes=5, also=also, say=said.append)
     fields = ["hidden", "reinitialised_blocks", "init_scale"]
     tried = set(advice.evidence[fields].itertuples(index=False, name=None))
-    assert tried == {("", 0, 1.0), ("16", 0, 1.0), ("", 1, 1.0)}
+    assert tried == {("", 0, 1.0), ("", 0, 0.1), ("16", 0, 1.0), ("", 1, 1.0)}
     assert any(
         line.startswith("probing down to energy 1.30, initial scale 0 is left out: energy 1.3 is")
         for line in said
@@ -127,9 +127,9 @@ def test_search_leaves_time_for_what_is_to_follow(backbone: nn.Module):
         made.seconds_per_epoch, made.seconds_to_prepare = 1.0, 8.0
         return module._affordable_epochs(made, minutes)
 
-    assert epochs(5.0) == 10  # four splits: 5 x 8 + 24 x 10 seconds of 300
-    assert epochs(5.0, to_follow=3) == 9  # and 5 / 4 x (8 + 3 x 9)
-    assert epochs(2.0) == 5  # two splits: 3 x 8 + 14 x 5 seconds of 120
+    assert epochs(5.0) == 10  # four splits: 5 x 8 + 25 x 10 seconds of 300
+    assert epochs(5.0, to_follow=3) == 8  # and 5 / 4 x (8 + 3 x 8)
+    assert epochs(2.0) == 5  # two splits: 3 x 8 + 15 x 5 seconds of 120
     with pytest.raises(module.BudgetTooShort):
         epochs(1.5)
 

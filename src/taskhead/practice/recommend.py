@@ -19,6 +19,7 @@ from taskhead.method.preparation import as_preparations
 from taskhead.method.prepared import Prepared, count_classes
 from taskhead.practice.search import END, Ledger, Recipe, Search, in_words
 from taskhead.practice.splits import Splits
+from taskhead.report.principles import SMALL_SCALE
 from taskhead.report.series import interval
 
 SHARES = (0.25, 0.5, 0.75)  # of the range of energies, where levels lie
@@ -82,10 +83,10 @@ def recommend(
 
     A head is probed to its end first, which says between which energies there is a choice. Then
     the rate is searched from a head probed halfway down: the smallest within one point of the best
-    validation accuracy. At this rate no probing, three energies, probing to the end, and that with
-    smoothed labels are finetuned once, and what `also` holds. The better half of them, halfway
-    down, and both ends are compared on more splits, until the time is up. This is successive
-    halving with two rungs.
+    validation accuracy. At this rate no probing, three energies, probing to the end, that with
+    smoothed labels, and a small head without probing are finetuned once, and what `also` holds. The
+    better half of them, halfway down, and both ends are compared on more splits, until the time is
+    up. This is successive halving with two rungs.
 
     Probing halfway down is recommended unless validation tells another preparation from it.
 
@@ -163,7 +164,7 @@ def recommend(
 
 
 def _choices(search: Search, n_classes: int) -> list[HeadPreparation]:
-    """Return no probing, energies from the highest down, the end, and the end with smoothing."""
+    """Return no probing, energies from the highest down, the end, that smoothed, a small head."""
     ends = search.prepared(0, [_NONE, _END])
     if len(ends) < 2:
         raise ValueError("probing diverged on these features; check that they are finite")
@@ -172,7 +173,8 @@ def _choices(search: Search, n_classes: int) -> list[HeadPreparation]:
     search.say(f"the energy falls from {ends[_NONE].aie:.2f} without probing to {floor:.2f}")
     levels = [floor + share * (top - floor) for share in SHARES[::-1]]
     smoothed = HeadPreparation(tau=END, eps=SMOOTHING)
-    return [_NONE, *(HeadPreparation(energy=round(level, 4)) for level in levels), _END, smoothed]
+    down = [HeadPreparation(energy=round(level, 4)) for level in levels]
+    return [_NONE, *down, _END, smoothed, HeadPreparation(tau=0, init_scale=SMALL_SCALE)]
 
 
 def _affordable_epochs(search: Search, minutes: float) -> int:

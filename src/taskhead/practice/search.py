@@ -18,7 +18,10 @@ from taskhead.method.preparation import prepare_heads
 from taskhead.method.prepared import EnergyNotReached, Prepared, views_that_fit
 from taskhead.practice.splits import Splits
 
-FIRST, FURTHER = 9, 5  # finetunings of full length, as a rule, on the first split and on each other
+FIRST, FURTHER = (
+    10,
+    5,
+)  # finetunings of full length, as a rule, on the first split and on each other
 JOINT_RATE = 0.01  # of probing blocks that are drawn anew; their features change, so none is known
 END = 400  # epochs of probing that count as its end
 _TIMED, _PASSES = 32, 5  # images, and passes of them through the backbone, to time these
