@@ -14,7 +14,7 @@ LINUX_ONLY = cuda-|nvidia-|triton==
 
 # What the engine imports and a machine with PyTorch, timm, seaborn and scikit-learn may lack.
 GPU_PYTHON = 3.12
-GPU_WHEELS = annotated-types cloudpickle lazy-loader loky platformdirs pydantic pydantic_core typing-inspection
+GPU_WHEELS = annotated-types cloudpickle lazy-loader loky platformdirs pydantic pydantic_core tabulate typing-inspection
 
 .PHONY: book pdf test test-browser address dist release lock gpu-wheels clean
 

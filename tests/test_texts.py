@@ -94,19 +94,26 @@ def test_file_that_does_not_fit_is_named_in_one_line(content, message: str, tmp_
     assert "mine.csv" in str(caught.value) or "class x" in message
 
 
-def test_script_of_the_book_turns_the_public_files_into_a_task(tmp_path: Path, monkeypatch):
+def test_scripts_of_the_book_turn_the_public_files_into_tasks(tmp_path: Path, monkeypatch):
     page = (REPOSITORY / "book" / "reproduce.md").read_text(encoding="utf-8")
-    (script,) = re.findall(r"```python\n(import csv.*?)```", page, re.S)
+    questions, sentences = re.findall(r"```python\n(import csv.*?)```", page, re.S)
     monkeypatch.chdir(tmp_path)
     for name, count in (("train_5500.label", 5), ("TREC_10.label", 2)):
         lines = [
             f"{k}:fine What is \xe9 {n}, {k} ?\n" for k in ("HUM", "LOC") for n in range(count)
         ]
         Path(name).write_text("".join(lines), encoding="latin-1")
-    exec(script, {})
+    exec(questions, {})
     task = text_task(tmp_path / "trec.csv", DRAW)
     assert [len(task.train), len(task.val), len(task.test)] == [4, 4, 4]
     assert decode(task.test.images)[0] == "What is \xe9 0, HUM ?"
+    for name in ("quote", "plot"):
+        lines = [f"{name} \xe9 {n} . \n" for n in range(8)]
+        Path(f"{name}.tok.gt9.5000").write_text("".join(lines), encoding="latin-1")
+    exec(sentences, {})
+    task = text_task(tmp_path / "subj.csv", DRAW)
+    pairs = zip(task.train.labels.tolist(), decode(task.train.images), strict=True)
+    assert {(label, text.split(" \xe9")[0]) for label, text in pairs} == {(0, "plot"), (1, "quote")}
 
 
 def test_label_of_a_file_follows_its_content(folder: Path):
