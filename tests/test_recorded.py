@@ -67,6 +67,7 @@ COMPLETE = [
             "imagenet-to-cifar10",
             "imagenet-to-pacs",
             "imagenet-to-solar-cells",
+            "minilm-to-subj",
             "minilm-to-trec",
         )
     ),

@@ -127,7 +127,7 @@ def test_page_on_ways_says_what_the_sweeps_show():
     assert replay.in_words(found).endswith(": none.")
     regrets = replay.regrets(found)
     small = regrets.loc[replay.SMALL]
-    assert 6 <= small["series"] < 8
+    assert small["series"] == 8
     assert abs(small["gain over halfway"]) < min(0.5, small["gain ± 95 %"])
     everywhere = regrets.query("series == 8")
     assert (everywhere["gain over halfway"].abs() <= everywhere["gain ± 95 %"]).all()
@@ -233,7 +233,8 @@ def test_page_on_the_initial_head_says_where_a_small_one_pays():
     )
     gains = found["gain over the usual head"]
     assert gains.idxmax() == "cifar10-to-cifar100"
-    assert gains.index[gains < -found["± 95 %"]].tolist() == ["digits"]
+    assert gains.index[gains < -found["± 95 %"]].tolist() == ["digits", "minilm-to-subj"]
+    assert abs(gains["minilm-to-subj"]) < 0.01
     both = found.loc["cifar10-to-cifar100"]
     assert (
         both[["energy, usual", "energy, small"]] - both["energy of a guess"]
