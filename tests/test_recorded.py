@@ -59,18 +59,6 @@ COMPLETE = [
     ("head_capacity", "digits"),
     ("head_rate", "digits"),
     ("head_rate", "imagenet-to-cifar10"),
-    ("initial_head", "digits"),
-    *(
-        ("initial_head", setting)
-        for setting in (
-            "cifar10-to-cifar100",
-            "imagenet-to-cifar10",
-            "imagenet-to-pacs",
-            "imagenet-to-solar-cells",
-            "minilm-to-subj",
-            "minilm-to-trec",
-        )
-    ),
     ("dynamics", "digits"),
     ("lora_rate_search", "minilm-to-subj"),
     ("lora", "minilm-to-subj"),
@@ -78,6 +66,7 @@ COMPLETE = [
     ("initial_heads", "imagenet-to-cifar10"),
     ("initial_heads", "minilm-to-subj"),
     ("initial_heads", "minilm-to-trec"),
+    *(("initial_head", setting) for setting in SEARCHED),
     *(("initial_gradients", setting) for setting in SEARCHED),
     *(("length_search", setting) for setting in LENGTHS),
     *(("rate_search", setting) for setting in SEARCHED),

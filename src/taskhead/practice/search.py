@@ -18,10 +18,8 @@ from taskhead.method.preparation import prepare_heads
 from taskhead.method.prepared import EnergyNotReached, Prepared, views_that_fit
 from taskhead.practice.splits import Splits
 
-FIRST, FURTHER = (
-    10,
-    5,
-)  # finetunings of full length, as a rule, on the first split and on each other
+FIRST = 10  # finetunings of full length on the first split
+FURTHER = 5  # on each other, as a rule
 JOINT_RATE = 0.01  # of probing blocks that are drawn anew; their features change, so none is known
 END = 400  # epochs of probing that count as its end
 _TIMED, _PASSES = 32, 5  # images, and passes of them through the backbone, to time these

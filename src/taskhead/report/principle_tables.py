@@ -13,14 +13,10 @@ def by_smoothing(smooth: pd.DataFrame, sweep: pd.DataFrame) -> pd.DataFrame:
     The gain is in test accuracy over no probing, paired over seeds, with its 95 percent interval.
     """
     hard = done(with_none(smooth, sweep)).query("ft_eps == 0")
-    unprobed = sweep[sweep["tau"] == 0].set_index("seed")["test_accuracy"]
-    gains = {
-        eps: interval(rows.set_index("seed")["test_accuracy"] - unprobed)
-        for eps, rows in hard.groupby("eps")
-    }
     measures = ["aie", "relative_euclidean", "val_accuracy", "test_accuracy", "test_ece"]
-    names = ["gain over no probing", "± 95 %"]
-    return hard.groupby("eps")[measures].mean().join(pd.DataFrame(gains, index=names).T)
+    unprobed = sweep[sweep["tau"] == 0]
+    gains = _gains(hard, "eps", unprobed, "gain over no probing")
+    return hard.groupby("eps")[measures].mean().join(gains)
 
 
 def beside_probing(rates: pd.DataFrame, sweep: pd.DataFrame) -> pd.DataFrame:
@@ -48,16 +44,21 @@ def by_scale(fresh: pd.DataFrame, sweep: pd.DataFrame) -> pd.DataFrame:
     interval. Runs that are not done are left out; `seeds` says how many are done.
     """
     usual = sweep[sweep["tau"] == 0]
-    heads = done(pd.concat([usual, fresh], ignore_index=True)).groupby("init_scale")
-    accuracy = usual.set_index("seed")["test_accuracy"]
-    gains = {
-        scale: interval((rows.set_index("seed")["test_accuracy"] - accuracy).dropna())
-        for scale, rows in heads
-    }
+    heads = done(pd.concat([usual, fresh], ignore_index=True))
     measures = ["aie", "last_layer_norm", "relative_euclidean", "cosine", "test_accuracy"]
-    names = ["gain over the usual head", "± 95 %"]
-    means = heads[measures].mean().join(pd.DataFrame(gains, index=names).T)
-    return means.assign(seeds=heads.size())
+    by = heads.groupby("init_scale")
+    gains = _gains(heads, "init_scale", usual, "gain over the usual head")
+    return by[measures].mean().join(gains).assign(seeds=by.size())
+
+
+def _gains(runs: pd.DataFrame, by: str, others: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return how much test accuracy runs gain over others, seed by seed, for each value of `by`."""
+    accuracy = others.set_index("seed")["test_accuracy"]
+    gains = {
+        value: interval((rows.set_index("seed")["test_accuracy"] - accuracy).dropna())
+        for value, rows in runs.groupby(by)
+    }
+    return pd.DataFrame(gains, index=[name, "± 95 %"]).T
 
 
 def small_heads(fresh: pd.DataFrame, sweeps: pd.DataFrame) -> pd.DataFrame:
