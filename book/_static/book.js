@@ -13,10 +13,16 @@ window.addEventListener("load", async () => {
     picture.removeAttribute("title"); // becomes the one of an svg element, now or later
     picture.querySelector("title")?.remove();
   }
-  // A formula wider than the page scrolls, so the Tab key has to reach it.
+  // A displayed formula wider than the page scrolls, so the Tab key has to reach it. Its width changes when
+  // its fonts arrive, and the page's when a phone is turned.
   await window.MathJax?.startup?.promise;
-  for (const formula of document.querySelectorAll("mjx-container")) {
-    if (formula.scrollWidth > formula.clientWidth) formula.tabIndex = 0;
+  for (const formula of document.querySelectorAll("div.math mjx-container")) {
+    const reach = () => {
+      if (formula.scrollWidth > formula.clientWidth) formula.tabIndex = 0;
+      else formula.removeAttribute("tabindex");
+    };
+    const observer = new ResizeObserver(reach);
+    for (const box of [formula, ...formula.children]) observer.observe(box);
   }
 });
 
