@@ -52,11 +52,13 @@ def test_code_is_folded_where_it_is_not_to_be_read(path: Path):
 
 
 @EVERY
-def test_summary_before_provenance_holds_no_number_and_no_verdict(path: Path):
+def test_summary_says_what_was_found_without_a_number_written_by_hand(path: Path):
     prose = "\n\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
     summary = prose.split("## In short\n\n")[1].split("\n\n")[0]
     names = [re.match(r"- \*\*([\w ]+):\*\* ", line) for line in summary.splitlines()]
-    assert [name and name[1] for name in names] == ["Claim tested", "Evidence", "Limits"]
+    counted = any("scorecard.found(" in cell.source for cell in read(path).cells)
+    found = [] if counted else ["Found"]
+    assert [name and name[1] for name in names] == ["Claim tested", "Evidence", *found, "Limits"]
     assert not re.search("|".join([r"\d", *SYMBOLS]), summary)
     assert prose.count("## Provenance") <= prose.split("## In short")[1].count("## Provenance")
 
@@ -70,4 +72,6 @@ def test_verdicts_of_known_claims_follow_the_check_of_parameters(path: Path):
         assert "globals()" in cells[at - 1]
         named = cells[at].split("scorecard.badges(")[1]
         assert set(re.findall(r'"([a-z ]+)"', named)) <= claims
+        [summed] = [source for source in cells if "scorecard.found(" in source]
+        assert "".join(summed.split("scorecard.found(")[1].split()) == "".join(named.split())
     assert len(shown) == sum("scorecard.scorecard(" in source for source in cells) <= 1

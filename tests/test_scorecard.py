@@ -67,6 +67,17 @@ def test_badges_say_where_a_claim_is_decided():
     ]
 
 
+def test_summary_counts_the_verdicts_on_a_claim():
+    verdicts = [SUPPORTED, UNDECIDED, SUPPORTED]
+    card = pd.DataFrame({"verdict": verdicts}).assign(claim="it pays")
+    assert scorecard.found(card, "it pays", "it costs").splitlines() == [
+        "- **Found:** “it pays” is supported in 2, contradicted in 0 and not decided in 1 recorded "
+        "series.",
+        "- **Found:** “it costs” is supported in 0, contradicted in 0 and not decided in 0 "
+        "recorded series.",
+    ]
+
+
 def test_command_prints_the_claims_and_writes_them(tmp_path: Path, capsys: pytest.CaptureFixture):
     results.compute_study("energy_sweep", setting="digits", preset="smoke", results=tmp_path)
     assert main(["claims", "--results", str(tmp_path), "--out", str(tmp_path / "out")]) == 0

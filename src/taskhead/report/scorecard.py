@@ -116,6 +116,21 @@ def badges(card: pd.DataFrame, *claims: str) -> str:
     return "\n".join(lines)
 
 
+def found(card: pd.DataFrame, *claims: str) -> str:
+    """Say of each claim, as a list in Markdown, how often it is supported and contradicted."""
+    lines = []
+    for claim in claims:
+        verdicts = card.loc[card["claim"] == claim, "verdict"]
+        supported, contradicted = (
+            (verdicts == each).sum() for each in (rules.SUPPORTED, rules.CONTRADICTED)
+        )
+        lines.append(
+            f"- **Found:** “{claim}” is supported in {supported}, contradicted in {contradicted} "
+            f"and not decided in {len(verdicts) - supported - contradicted} recorded series."
+        )
+    return "\n".join(lines)
+
+
 def in_words(card: pd.DataFrame, claim: str) -> str:
     """Say of every series what is decided on one claim, as a list in Markdown."""
     lines = "\n".join(
