@@ -55,6 +55,11 @@ def test_distance_without_probing_is_compared_with_the_longest():
     assert front_page.times_as_far(runs) == {"one": pytest.approx(2)}
 
 
+def test_scope_of_a_series_is_its_backbone_and_its_samples():
+    rows = {"setting": ["one"], "domain": [None], "backbone": ["resnet20"], "train_per_class": [10]}
+    assert front_page.scopes(pd.DataFrame(rows)) == {"one": "ResNet-20, 10 a class"}
+
+
 def test_costs_are_those_of_either_end_against_halfway():
     ways = [NO_PROBING, replay.HALFWAY, replay.TO_THE_END]
     found = {

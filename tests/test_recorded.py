@@ -155,8 +155,9 @@ def test_every_run_says_which_test_images_are_right(setting: str):
 def test_readme_shows_the_scorecard():
     card = scorecard.scorecard(tables.recorded_folder())
     trends = card[card["claim"].isin(claims.CLAIMS.values())]
-    shown = scorecard.in_short(trends).rename(columns=front_page.title)
+    shown = scorecard.in_short(trends).rename(index=front_page.title)
     assert shown.to_markdown() in (REPOSITORY / "README.md").read_text()
+    assert set(shown["seeds"]) == {10}
     assert set(trends[trends["claim"] == "mild probing is best"]["verdict"]) == {UNDECIDED}
     moved = trends[trends["claim"] == "features move further"]["verdict"]
     assert (moved == SUPPORTED).mean() >= 0.5

@@ -50,7 +50,7 @@ def test_series_of_one_setting_count_once():
 
 def test_verdicts_can_be_told_without_colour(monkeypatch: pytest.MonkeyPatch):
     tables = [sweep("one"), sweep("two", euclidean=lambda e: -e), sweep("few", seeds=3)]
-    cells = scorecard.in_short(card_of(monkeypatch, *tables)).loc["features move further"]
+    cells = scorecard.in_short(card_of(monkeypatch, *tables))["features move further"]
     assert cells.to_dict() == {
         "one": f"● {SUPPORTED}",
         "two": f"✕ {CONTRADICTED}",

@@ -134,18 +134,20 @@ def _regrets() -> pd.DataFrame:
 
 
 def _by_setting(card: pd.DataFrame) -> pd.DataFrame:
-    """Return claims by settings; each cell leads to its figure, and narrow screens hide words."""
-    shown = scorecard.in_short(card)
-    for series in map(str, shown):
+    """Return settings by claims; each cell leads to its figure, and narrow screens hide words."""
+    sweeps = read_study("energy_sweep", recorded_folder())
+    ratios, scopes = front_page.times_as_far(sweeps), front_page.scopes(sweeps)
+    shown = scorecard.in_short(card).drop(columns="seeds")
+    names = {}
+    for series, row in shown.iterrows():
         page = next(page for prefix, page in PAGES.items() if series.startswith(prefix))
-        for claim in shown.index.drop("seeds"):
-            symbol, verdict = shown.loc[claim, series].split(" ", 1)
-            cell = f'{symbol} <span class="verdict">{verdict}</span>'
-            shown.loc[claim, series] = f"[{cell}](../notebooks/{page}.ipynb)"
-    ratios = front_page.times_as_far(read_study("energy_sweep", recorded_folder()))
-    times = [f"{ratios[series]:.2g} &times;" for series in map(str, shown)]
-    shown.loc["how far, against the longest probing"] = times
-    return shown.rename(columns=front_page.title)
+        for claim, cell in row.items():
+            symbol, verdict = cell.split(" ", 1)
+            words = f'{symbol} <span class="verdict">{verdict}</span>'
+            shown.loc[series, claim] = f"[{words}](../notebooks/{page}.ipynb)"
+        names[series] = f'{front_page.title(series)} <span class="scope">{scopes[series]}</span>'
+    times = [f"{ratios[series]:.2g} &times;" for series in shown.index]
+    return shown.assign(**{"how far": times}).rename(index=names)
 
 
 def _before_and_now(card: pd.DataFrame) -> pd.DataFrame:

@@ -30,6 +30,13 @@ NAMES = {
     "subj": "Subj",
     "solar-cells": "solar cells",
 }
+BACKBONES = {
+    "small_convnet": "small network",
+    "resnet20": "ResNet-20",
+    "squeezenet1_1": "SqueezeNet",
+    "efficientnet_lite0": "EfficientNet-Lite0",
+    "minilm": "transformer",
+}
 
 
 def title(series: str) -> str:
@@ -83,6 +90,14 @@ def _cost(found: Mapping[str, pd.DataFrame], way: str) -> str:
     most, half = (100 * value for value in gains[worst])
     median = 100 * np.median([gain for gain, _ in gains.values()])
     return f"{median:.1f} in the median series and up to {most:.1f} ± {half:.1f} ({title(worst)})"
+
+
+def scopes(table: pd.DataFrame) -> dict[str, str]:
+    """Return for each series its backbone, and on how many samples of each class it is trained."""
+    return {
+        name: f"{BACKBONES[runs['backbone'].iloc[0]]}, {runs['train_per_class'].iloc[0]} a class"
+        for name, runs in by_series(table).items()
+    }
 
 
 def times_as_far(table: pd.DataFrame) -> dict[str, float]:

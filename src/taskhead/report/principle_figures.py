@@ -69,11 +69,11 @@ def against_smoothing(table: pd.DataFrame) -> Figure:
     eps * sqrt((K - 1) / K), for each number of classes K.
     """
     lines = {
-        f"{name}, finetuned\non {'hard labels' if smooth == 0 else f'eps = {smooth:g}'}": rows
+        f"{name}, finetuned\non {'hard labels' if smooth == 0 else f'ε = {smooth:g}'}": rows
         for (name, smooth), rows in table.groupby(["setting", "ft_eps"], sort=False)
     }
     labels = {"aie": ENERGY["aie"], **MOVED, **TESTED}
-    how = {"x": "eps", "xlabel": "eps in probing"}
+    how = {"x": "eps", "xlabel": "ε in probing"}
     figure = panels(lines, labels, **how)
     eps = np.array([0, table["eps"].max()])
     for classes in table["n_classes"].dropna().unique():

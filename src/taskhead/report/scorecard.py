@@ -76,14 +76,12 @@ def pooled(card: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_short(card: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of claims by series whose cells are a symbol and the verdict in a word."""
+    """Return a table of series by claims whose cells are a symbol and the verdict in a word."""
     cells = card.assign(cell=[f"{SYMBOLS[verdict]} {verdict}" for verdict in card["verdict"]])
-    shown = cells.pivot(index="claim", columns="series", values="cell").fillna("")
-    shown = shown.loc[list(dict.fromkeys(card["claim"])), list(dict.fromkeys(card["series"]))]
-    seeds = card.groupby("series")["seeds"].first().rename("seeds")
-    return pd.concat([shown, seeds.to_frame().T[shown.columns]]).rename_axis(
-        index=None, columns=None
-    )
+    shown = cells.pivot(index="series", columns="claim", values="cell").fillna("")
+    shown = shown.loc[list(dict.fromkeys(card["series"])), list(dict.fromkeys(card["claim"]))]
+    seeds = card.groupby("series")["seeds"].first()
+    return shown.assign(seeds=seeds).rename_axis(index=None, columns=None)
 
 
 def in_full(rows: pd.DataFrame) -> pd.DataFrame:
