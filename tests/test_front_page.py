@@ -5,6 +5,7 @@ import pytest
 
 from taskhead.report import front_page, replay
 from taskhead.report.claims import CLAIMS
+from taskhead.report.names import titled
 from taskhead.report.rules import CONTRADICTED, SUPPORTED, UNDECIDED
 from taskhead.report.series import NO_PROBING
 
@@ -76,13 +77,15 @@ def test_costs_are_those_of_either_end_against_halfway():
 
 
 @pytest.mark.parametrize(
-    ("series", "title"),
+    ("series", "name"),
     [
         ("digits", "digits"),
         ("cifar10-to-cifar100", "CIFAR-10 → CIFAR-100"),
         ("imagenet-to-pacs (sketch)", "ImageNet → PACS (sketch)"),
         ("imagenet-to-solar-cells", "ImageNet → solar cells"),
+        ("minilm-to-subj, hidden layers: 64", "MiniLM → Subj, hidden layers: 64"),
+        ("hard labels", "hard labels"),
     ],
 )
-def test_series_are_named_as_people_name_them(series: str, title: str):
-    assert front_page.title(series) == title
+def test_series_are_named_as_people_name_them(series: str, name: str):
+    assert titled(series) == name

@@ -21,6 +21,7 @@ from taskhead.report import (
     scorecard,
 )
 from taskhead.report.choices import smallest_sufficient
+from taskhead.report.names import titled
 from taskhead.report.rules import SUPPORTED, UNDECIDED
 
 SEARCHED = [
@@ -57,6 +58,7 @@ COMPLETE = [
     ("label_smoothing", "digits"),
     ("label_smoothing", "imagenet-to-cifar10"),
     ("head_capacity", "digits"),
+    ("head_capacity", "imagenet-to-cifar10"),
     ("head_rate", "digits"),
     ("head_rate", "imagenet-to-cifar10"),
     ("dynamics", "digits"),
@@ -155,7 +157,7 @@ def test_every_run_says_which_test_images_are_right(setting: str):
 def test_readme_shows_the_scorecard():
     card = scorecard.scorecard(tables.recorded_folder())
     trends = card[card["claim"].isin(claims.CLAIMS.values())]
-    shown = scorecard.in_short(trends).rename(index=front_page.title)
+    shown = scorecard.in_short(trends).rename(index=titled)
     assert shown.to_markdown() in (REPOSITORY / "README.md").read_text()
     assert set(shown["seeds"]) == {10}
     assert set(trends[trends["claim"] == "mild probing is best"]["verdict"]) == {UNDECIDED}

@@ -14,7 +14,7 @@ from taskhead.report import (
     replay,
     scorecard,
 )
-from taskhead.report.rules import UNDECIDED
+from taskhead.report.rules import CONTRADICTED, UNDECIDED
 from taskhead.report.series import NO_PROBING, interval, stops
 
 
@@ -44,6 +44,46 @@ def test_page_on_the_capacity_of_the_head_says_what_its_table_shows():
             assert gain < half
     without = means["test_accuracy"].xs(NO_PROBING, level="stop")
     assert without.idxmin() == "512 512"
+
+
+def test_page_on_the_capacity_of_the_head_says_what_its_real_table_shows():
+    deep, sweep = (
+        table(study, "imagenet-to-cifar10") for study in ("head_capacity", "energy_sweep")
+    )
+    means = principle_tables.by_hidden(deep, sweep)
+    linear = means.loc["linear"]
+    energies = [f"energy {e:g}" for e in sorted(deep["energy"].dropna().unique())]
+    assert len(energies) == 3
+    gain, half = means["gain over the linear head"], means["± 95 %"]
+    guess = 0.9**0.5
+    assert linear.loc[NO_PROBING, "aie"] > 1.1 * guess
+    preferred = {}
+    heads = principles.with_linear(deep, sweep).fillna({"hidden": ""}).assign(stop=stops)
+    for head, runs in heads[heads["energy"].notna()].groupby("hidden"):
+        val, test = (
+            runs.pivot(index="seed", columns="stop", values=column)
+            for column in ("val_accuracy", "test_accuracy")
+        )
+        preferred[head] = test[val.mean().idxmax()]
+    clear = {}
+    for head in ("64", "512", "512 512"):
+        at = means.loc[head]
+        ratios = (at["relative_euclidean"] / linear["relative_euclidean"])[energies]
+        assert 1.3 < ratios.min() < ratios.max() < 3.3
+        assert (ratios.max() > 2.8) == (head == "512 512")
+        assert (at["cosine"] > linear["cosine"])[energies].all()
+        assert at.loc[NO_PROBING, "aie"] < 1.06 * guess
+        assert gain[head][NO_PROBING] > half[head][NO_PROBING]
+        assert gain[head][energies].max() < 0.025
+        clear[head] = interval(preferred[head] - preferred[""])
+    assert gain.xs(NO_PROBING, level=1).idxmax() == "512 512"
+    assert gain.unstack()[energies].max(axis=None) > 0.02
+    assert [head for head, (mean, half) in clear.items() if mean > half] == ["512 512"]
+    mean, half = clear["512 512"]
+    assert mean - half < 0.003
+    card = scorecard.scorecard(tables.recorded_folder())
+    absorbed = card[card["claim"] == "a deeper head absorbs adaptation"]
+    assert set(absorbed["verdict"]) == {CONTRADICTED}
 
 
 def test_page_on_regimes_says_what_its_map_shows():

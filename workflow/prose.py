@@ -10,6 +10,7 @@ from taskhead.experiments.results import load_all_recorded, load_or_compute, rea
 from taskhead.experiments.table import recorded_folder
 from taskhead.report import claims, figures, front_page, replay, rules, scorecard, words
 from taskhead.report.choices import chosen_stop, smallest_sufficient
+from taskhead.report.names import titled
 from taskhead.report.series import done, interval, relative, stops
 
 PAGES = {  # by the beginning of a series' name, where its figures stand
@@ -139,13 +140,13 @@ def _by_setting(card: pd.DataFrame) -> pd.DataFrame:
     ratios, scopes = front_page.times_as_far(sweeps), front_page.scopes(sweeps)
     shown = scorecard.in_short(card).drop(columns="seeds")
     names = {}
-    for series, row in shown.iterrows():
+    for series, row in zip(map(str, shown.index), shown.to_dict("records"), strict=True):
         page = next(page for prefix, page in PAGES.items() if series.startswith(prefix))
         for claim, cell in row.items():
             symbol, verdict = cell.split(" ", 1)
             words = f'{symbol} <span class="verdict">{verdict}</span>'
             shown.loc[series, claim] = f"[{words}](../notebooks/{page}.ipynb)"
-        names[series] = f'{front_page.title(series)} <span class="scope">{scopes[series]}</span>'
+        names[series] = f'{titled(series)} <span class="scope">{scopes[series]}</span>'
     times = [f"{ratios[series]:.2g} &times;" for series in shown.index]
     return shown.assign(**{"how far": times}).rename(index=names)
 
@@ -160,7 +161,7 @@ def _before_and_now(card: pd.DataFrame) -> pd.DataFrame:
             for verdict in (rules.SUPPORTED, rules.CONTRADICTED)
         }
         before = "; ".join(claims.CLAIMS[measure] for measure in shown)
-        rows[front_page.title(series)] = {
+        rows[titled(series)] = {
             "shown before": before,
             **{f"{verdict} now": named for verdict, named in verdicts.items()},
         }

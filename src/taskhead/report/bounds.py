@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from taskhead.experiments.run import ProbingRun
+from taskhead.report.names import titled
 from taskhead.report.series import NO_PROBING, by_series, done, interval, stops
 
 GRADIENT = "feature_gradient_norm"
@@ -77,7 +78,7 @@ def said_of_the_order(table: pd.DataFrame) -> str:
             clear = "clearly" if mean > half else "though not clearly"
             said = f"{QUANTITIES[best]} orders runs best, {clear}"
         poor = "; none orders them well" if means[best] < POOR else ""
-        lines.append(f"- **{series}:** {said}{poor} (rank correlation {means[best]:.2f}).")
+        lines.append(f"- **{titled(series)}:** {said}{poor} (rank correlation {means[best]:.2f}).")
     return "\n".join(lines)
 
 

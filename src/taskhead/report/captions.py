@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from taskhead.experiments.provenance import load_provenance
+from taskhead.report.names import titled
 from taskhead.report.panels import SEEDS_FOR_BANDS
 from taskhead.report.words import left_out
 
@@ -44,8 +45,17 @@ _NAMES: Any = {
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table whose columns and index levels have the names that readers know."""
-    return table.rename(columns=_NAMES).rename_axis(index=_NAMES, columns=_NAMES)
+    """Return a table whose columns, index levels and series have the names that readers know.
+
+    The name of a single index stands in the corner, so that the head has one line.
+    """
+    table = table.rename(
+        columns=_NAMES, index=lambda key: titled(key) if isinstance(key, str) else key
+    )
+    table = table.rename_axis(index=_NAMES, columns=_NAMES)
+    if table.index.nlevels == table.columns.nlevels == 1 and table.index.name:
+        table = table.rename_axis(index=None, columns=str(table.index.name))
+    return table
 
 
 def caption(table: pd.DataFrame, path: Path, *, spread: str | None = None) -> str:

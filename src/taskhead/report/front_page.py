@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from taskhead.report import replay, rules
 from taskhead.report.claims import CLAIMS
+from taskhead.report.names import BACKBONES, titled
 from taskhead.report.panels import COLORS, curve, grid, label_at_the_end
 from taskhead.report.series import (
     NO_PROBING,
@@ -19,31 +20,6 @@ from taskhead.report.series import (
     relative,
     stops,
 )
-
-NAMES = {
-    "cifar10": "CIFAR-10",
-    "cifar100": "CIFAR-100",
-    "imagenet": "ImageNet",
-    "pacs": "PACS",
-    "minilm": "MiniLM",
-    "trec": "TREC",
-    "subj": "Subj",
-    "solar-cells": "solar cells",
-}
-BACKBONES = {
-    "small_convnet": "small network",
-    "resnet20": "ResNet-20",
-    "squeezenet1_1": "SqueezeNet",
-    "efficientnet_lite0": "EfficientNet-Lite0",
-    "minilm": "transformer",
-}
-
-
-def title(series: str) -> str:
-    """Return the name of a series as people write it: "ImageNet → PACS (photo)"."""
-    setting, *domain = series.split(" ", 1)
-    places = [NAMES.get(place, place) for place in setting.split("-to-")]
-    return " ".join([" → ".join(places), *domain])
 
 
 def answer(card: pd.DataFrame) -> str:
@@ -89,7 +65,7 @@ def _cost(found: Mapping[str, pd.DataFrame], way: str) -> str:
     worst = max(gains, key=lambda name: gains[name][0])
     most, half = (100 * value for value in gains[worst])
     median = 100 * np.median([gain for gain, _ in gains.values()])
-    return f"{median:.1f} in the median series and up to {most:.1f} ± {half:.1f} ({title(worst)})"
+    return f"{median:.1f} in the median series and up to {most:.1f} ± {half:.1f} ({titled(worst)})"
 
 
 def scopes(table: pd.DataFrame) -> dict[str, str]:
@@ -120,7 +96,7 @@ def distances(table: pd.DataFrame) -> Figure:
     for color, (name, runs) in zip(
         sns.color_palette(COLORS, len(lines)), lines.items(), strict=True
     ):
-        curve(axis, runs, "aie", "euclidean", color=color, label=title(name))
+        curve(axis, runs, "aie", "euclidean", color=color, label=titled(name))
     axis.set_yscale("log", base=2)
     axis.yaxis.set_major_formatter("{x:g}")
     axis.set(xlabel="energy left when finetuning starts (AIE)")

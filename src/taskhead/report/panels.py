@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from taskhead.experiments.run import Run, field_names
 from taskhead.method.checks import check_choice
+from taskhead.report.names import titled
 from taskhead.report.series import NO_PROBING, by_series, done, ends, interval, stops
 
 _EPOCHS = "epochs of probing"
@@ -46,7 +47,7 @@ def panels(
     for axis, (name, label) in zip(axes, labels.items(), strict=False):
         against = _epochs(lines) if name == "aie" and x == "aie" else x
         for color, (line, rows) in zip(colors, lines.items(), strict=True):
-            curve(axis, rows, against, name, color=color, label=line)
+            curve(axis, rows, against, name, color=color, label=titled(line))
         if _HORIZONTAL.get(against) == _EPOCHS:
             axis.set_xscale("symlog", linthresh=1)
         axis.set(xlabel=xlabel or _HORIZONTAL[against], ylabel=label)

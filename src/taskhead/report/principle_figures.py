@@ -9,6 +9,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from taskhead.report.figures import ENERGY, TESTED
+from taskhead.report.names import titled
 from taskhead.report.panels import grid, panels
 from taskhead.report.rules import CONTRADICTED, SUPPORTED, UNDECIDED
 from taskhead.report.series import by_series, over_settings, stops
@@ -30,7 +31,7 @@ def effects(card: pd.DataFrame) -> Figure:
         style = {"color": "black", "mfc": color, "mec": "black", "ms": 8, "capsize": 3}
         axis.errorbar(row["effect"], place, xerr=row["half_width"], fmt=marker, **style)
     axis.axvline(0, color="black", lw=0.8)
-    axis.set_yticks(range(len(card)), card["series"][::-1])
+    axis.set_yticks(range(len(card)), [titled(series) for series in card["series"][::-1]])
     axis.set_ylim(-0.6, len(card) - 0.4)
     axis.set_xlabel(f"effect [{', '.join(card['unit'].unique())}], with 95 percent interval")
     return figure
@@ -46,7 +47,7 @@ def regrets(points: pd.DataFrame) -> Figure:
     for number, (series, values) in enumerate(points.items()):
         style = {"marker": "osD^vP"[number % 6], "color": f"C{number}", "alpha": 0.8, "ms": 5}
         shift = 0.1 * ((points.shape[1] - 1) / 2 - number)  # so that none hides another
-        axis.plot(values, np.arange(len(points)) + shift, ls="", label=series, **style)
+        axis.plot(values, np.arange(len(points)) + shift, ls="", label=titled(str(series)), **style)
     for place, (_, values) in enumerate(points.iterrows()):
         mean, half = over_settings(values.dropna())
         if not np.isnan(half):

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from taskhead.report.principles import SMALL_SCALE, best_stop, like, scheme, with_none
+from taskhead.report.principles import SMALL_SCALE, best_stop, like, scheme, with_linear, with_none
 from taskhead.report.series import NO_PROBING, by_series, done, ends, interval, stops
 
 
@@ -49,6 +49,27 @@ def by_scale(fresh: pd.DataFrame, sweep: pd.DataFrame) -> pd.DataFrame:
     by = heads.groupby("init_scale")
     gains = _gains(heads, "init_scale", usual, "gain over the usual head")
     return by[measures].mean().join(gains).assign(seeds=by.size())
+
+
+def by_hidden(deep: pd.DataFrame, sweep: pd.DataFrame) -> pd.DataFrame:
+    """Return means over seeds of heads by their hidden layers, the linear one among them, and stop.
+
+    The gain is in test accuracy over the linear head at the same stop, paired over seeds, with its
+    95 percent interval.
+    """
+    heads = done(with_linear(deep, sweep)).assign(stop=stops)
+    heads["hidden"] = heads["hidden"].fillna("").replace("", "linear")
+    gains = {
+        stop: _gains(rows, "hidden", rows[rows["hidden"] == "linear"], "gain over the linear head")
+        for stop, rows in heads.groupby("stop")
+    }
+    measures = ["aie", "probed_epochs", "relative_euclidean", "cosine", "test_accuracy"]
+    means = (
+        heads.groupby(["stop", "hidden"])[measures]
+        .mean()
+        .join(pd.concat(gains, names=["stop", "hidden"]))
+    )
+    return means.swaplevel().sort_values(["hidden", "aie"])
 
 
 def _gains(runs: pd.DataFrame, by: str, others: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -80,6 +80,12 @@ def with_none(smooth: pd.DataFrame, sweep: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([plain[plain["tau"] == smooth["tau"].iloc[0]], smooth], ignore_index=True)
 
 
+def with_linear(deep: pd.DataFrame, sweep: pd.DataFrame) -> pd.DataFrame:
+    """Return runs of `head_capacity` below those of the sweep at the same stops, linear heads."""
+    linear = sweep.merge(deep[["tau", "energy"]].drop_duplicates())
+    return pd.concat([linear, deep], ignore_index=True)
+
+
 def deep_heads_absorb(results: Path, sweeps: pd.DataFrame) -> Found:
     """Compare the distance from deeper heads with that from linear ones at the same energies."""
     table = read_study("head_capacity", results)

@@ -7,6 +7,7 @@ import pandas as pd
 
 from taskhead.experiments.results import read_study
 from taskhead.report import claims, principles, rules
+from taskhead.report.names import titled
 from taskhead.report.series import over_settings
 
 SYMBOLS = {rules.SUPPORTED: "●", rules.CONTRADICTED: "✕", rules.UNDECIDED: "○"}
@@ -88,6 +89,8 @@ def in_full(rows: pd.DataFrame) -> pd.DataFrame:
     """Return rows of the scorecard, or what is pooled, with their numbers in words."""
     records = rows.to_dict("records")
     shown = rows.assign(effect=[_effect(row) for row in records])
+    if "series" in rows:
+        shown["series"] = rows["series"].map(titled)
     if "smallest" in rows:
         shown["smallest"] = [f"{_short(row['smallest'])} {row['unit']}" for row in records]
     return shown.drop(columns=["half_width", "unit"], errors="ignore")
@@ -108,10 +111,14 @@ def badges(card: pd.DataFrame, *claims: str) -> str:
     """Say of each claim, as a list in Markdown, what is decided on it and in which series."""
     lines = []
     for claim in claims:
-        found = card[card["claim"] == claim].groupby("verdict")["series"].agg(", ".join)
+        found = card[card["claim"] == claim].groupby("verdict")["series"].agg(_titles)
         said = [f"{SYMBOLS[each]} {each} ({found[each]})" for each in SYMBOLS if each in found]
         lines.append(f"- **{claim.capitalize()}:** {'; '.join(said) or 'not recorded'}.")
     return "\n".join(lines)
+
+
+def _titles(series: pd.Series) -> str:
+    return ", ".join(map(titled, series))
 
 
 def found(card: pd.DataFrame, *claims: str) -> str:
@@ -143,5 +150,9 @@ def in_words(card: pd.DataFrame, claim: str) -> str:
 def to_markdown(card: pd.DataFrame) -> str:
     """Return the scorecard as Markdown: claims in short, all pooled over settings, and in full."""
     trends = card["claim"].isin(claims.CLAIMS.values())
-    parts = [in_short(card[trends]), in_full(pooled(card)), in_full(card).set_index("claim")]
+    parts = [
+        in_short(card[trends]).rename(index=titled),
+        in_full(pooled(card)),
+        in_full(card).set_index("claim"),
+    ]
     return "\n\n".join(part.to_markdown() for part in parts) + "\n"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from taskhead.report.names import titled
 from taskhead.report.panels import means_over_seeds
 from taskhead.report.series import by_series, done, relative, stops
 from taskhead.report.touch import Touchable, menu, rounded, slider
@@ -42,7 +43,9 @@ def evidence(table: pd.DataFrame) -> Touchable:
         for measure, label in labels.items():
             curve = means_over_seeds(rows, "aie", measure)
             means += _curve(curve, series=name, measure=measure)
-            says[f"{name}|{measure}"] = f"{name}, {label}: {_ends(curve, rows['seed'].nunique())}"
+            says[f"{name}|{measure}"] = (
+                f"{titled(name)}, {label}: {_ends(curve, rows['seed'].nunique())}"
+            )
     y = {"field": "value", **_VALUE}
     tooltip = [{"field": name, "type": "nominal"} for name in ("seed", "stop")]
     tooltip += [{**y, "title": "measure"}, {**_energy("aie"), "title": "energy"}]
@@ -57,7 +60,7 @@ def evidence(table: pd.DataFrame) -> Touchable:
     }
     spec = {
         "params": [
-            menu("setting", "Setting", {name: name for name in series}),
+            menu("setting", "Setting", {name: titled(name) for name in series}),
             menu("measure", "Measure", labels),
         ],
         "datasets": {"means": rounded(means)},

@@ -11,6 +11,7 @@ from taskhead.experiments.settings import Setting
 from taskhead.report import claims, rules
 from taskhead.report.choices import chosen_stop
 from taskhead.report.effects import powers
+from taskhead.report.names import titled
 from taskhead.report.series import by_series, done, interval, name_value, stops
 
 LEAST_RANGE = 0.2  # of the energies of a sweep
@@ -132,7 +133,7 @@ def trends(table: pd.DataFrame) -> str:
         few = rows["seeds"].iloc[0]
         counted = "1 seed" if few == 1 else f"{few} seeds"
         why = f" With {counted} nothing is decided." if few < rules.SEEDS else ""
-        lines.append(f"- **{name}:** {' '.join(said)}{why}")
+        lines.append(f"- **{titled(str(name))}:** {' '.join(said)}{why}")
     return "\n".join(lines)
 
 
@@ -142,7 +143,7 @@ def optimum(table: pd.DataFrame, *, judged_on: str = "test_accuracy") -> str:
     Series in which a run that is done lacks the column `judged_on` are left out.
     """
     return "\n".join(
-        f"- **{name}:** {comparison(chosen_stop(runs, judged_on=judged_on), judged_on)}"
+        f"- **{titled(name)}:** {comparison(chosen_stop(runs, judged_on=judged_on), judged_on)}"
         for name, runs in by_series(table).items()
         if judged_on in runs and done(runs)[judged_on].notna().all()
     )
