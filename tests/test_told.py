@@ -219,6 +219,33 @@ def test_page_on_dynamics_says_what_finetuning_on_digits_shows():
     assert (ends["distance"][longer] < ends["distance"][NO_PROBING]).all()
 
 
+def test_page_on_dynamics_says_what_steps_and_runs_from_imagenet_show():
+    steps = table("one_step", "imagenet-to-cifar10")
+    slopes = dynamics.slopes(steps)["slope"]
+    assert 1.8 < slopes.iloc[0] < 2.1
+    assert slopes.iloc[2:5].between(1.45, 1.65).all()
+    factors = dynamics.factors(steps).loc["imagenet-to-cifar10"]
+    lengths = factors["length"]
+    assert lengths[NO_PROBING] > 3 * lengths.drop(NO_PROBING).max()
+    assert lengths.max() > 10 * lengths.min()
+    stop, ratios = dynamics.against_no_probing(steps)["imagenet-to-cifar10"]
+    assert stop == "energy 0.9"
+    assert factors["energy"].drop(NO_PROBING).idxmax() == stop
+    assert ratios["kernel"].low > 2
+    assert all(0.95 < ratios[name].low < ratios[name].high < 1.05 for name in ("gain", "coherence"))
+    assert ratios["energy"].high < 1.3
+    runs = table("dynamics", "imagenet-to-cifar10").assign(stop=stops)
+    ends = dynamics.through_epochs(runs).loc["imagenet-to-cifar10"]
+    assert (ends["energy left"] < 0.15 * ends["energy"]).all()
+    assert [stop for stop in ends.index if ends["half spent"][stop] > 8] == list(ends.index[:2])
+    assert ends["step error, first"].between(0.1, 0.28).all()
+    first = runs[runs["epoch"] == 1]
+    assert first["kernel_change"].min() > 0.5
+    assert first[first["tau"] == 0]["kernel_cosine"].mean() < 0.2
+    assert ends["kernel_cosine"].max() < 0.5
+    assert ends["distance"].max() < 1.5 * ends["distance"].min()
+
+
 def test_page_on_dynamics_says_what_orders_the_runs_on_digits():
     sweep, probed = table("energy_sweep", "digits"), table("initial_gradients", "digits")
     assert probed["aie"].tolist() == pytest.approx(sweep["aie"].tolist(), abs=1e-6)
