@@ -74,6 +74,7 @@ COMPLETE = [
     *(("initial_gradients", setting) for setting in SEARCHED),
     *(("length_search", setting) for setting in LENGTHS),
     *(("rate_search", setting) for setting in SEARCHED),
+    ("rate_search", "cifar10-to-vehicles"),
     *(("energy_sweep", setting) for setting in SWEEPS),
 ]
 
