@@ -49,13 +49,15 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 
     The name of a single index stands in the corner, so that the head has one line.
     """
-    table = table.rename(
-        columns=_NAMES, index=lambda key: titled(key) if isinstance(key, str) else key
-    )
+    table = table.rename(columns=_name, index=_name)
     table = table.rename_axis(index=_NAMES, columns=_NAMES)
     if table.index.nlevels == table.columns.nlevels == 1 and table.index.name:
         table = table.rename_axis(index=None, columns=str(table.index.name))
     return table
+
+
+def _name(label: Any) -> Any:
+    return _NAMES.get(label, titled(label)) if isinstance(label, str) else label
 
 
 def caption(table: pd.DataFrame, path: Path, *, spread: str | None = None) -> str:
