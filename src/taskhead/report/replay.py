@@ -94,7 +94,7 @@ def regrets(found: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
             "gain ± 95 %": gain_half,
             "series": len(there),
         }
-    return pd.DataFrame(rows).T.sort_values("regret")
+    return pd.DataFrame.from_dict(rows, orient="index").sort_values("regret")
 
 
 def in_words(found: Mapping[str, pd.DataFrame]) -> str:
