@@ -45,7 +45,7 @@ def sweep(
             }
             | {"outcome": "done", "aie": energy}
             | {name: curve(energy) + noise * rng.normal() for name, curve in (TRUE | other).items()}
-            | {"z0_norm": 1.0, "z0_squared_norm": 1.0}
+            | {"z0_norm": 1.0, "z0_squared_norm": 1.0, "n_classes": 100}
             for seed in range(seeds)
             for tau, level, energy in stops
         )

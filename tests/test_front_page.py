@@ -69,10 +69,11 @@ def test_costs_are_those_of_either_end_against_halfway():
         "pacs": pd.DataFrame([[0.7, 0.8, 0.8], [0.7, 0.8, 0.8]], columns=ways),
     }
     assert front_page.costs(found) == (
-        "Against halfway, no probing costs 10.0 in the median series and up to 20.0 ± 0.0 (one); "
-        "probing to the end costs 0.0 in the median series and up to 10.0 ± 0.0 (digits), in "
-        "points of test accuracy. Halfway is nowhere more than 10.0 points below the best way that "
-        "is recorded."
+        "Against halfway, no probing costs 10.0 points of test accuracy in the median series and "
+        "up to 20.0 ± 0.0 (one); in 0 of 3 series it gains, by up to 0.0. Probing to the end costs "
+        "0.0 points of test accuracy in the median series and up to 10.0 ± 0.0 (digits); in 1 of 3 "
+        "series it gains, by up to 10.0. Halfway is nowhere more than 10.0 points below the best "
+        "of the ways that are compared."
     )
 
 

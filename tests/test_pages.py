@@ -73,5 +73,9 @@ def test_verdicts_of_known_claims_follow_the_check_of_parameters(path: Path):
         named = cells[at].split("scorecard.badges(")[1]
         assert set(re.findall(r'"([a-z ]+)"', named)) <= claims
         [summed] = [source for source in cells if "scorecard.found(" in source]
+        every = [cell.source for cell in read(path).cells]
+        provenance = next(at for at, source in enumerate(every) if "## Provenance" in source)
+        assert "**Claim tested:**" in every[every.index(summed) - 1]
+        assert every.index(summed) < provenance
         assert "".join(summed.split("scorecard.found(")[1].split()) == "".join(named.split())
     assert len(shown) == sum("scorecard.scorecard(" in source for source in cells) <= 1

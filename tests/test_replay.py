@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_claims import sweep
+from test_claims import LEVELS, sweep
 
 from taskhead.report import principle_figures, replay
 from taskhead.report.series import NO_PROBING
@@ -34,6 +34,16 @@ def test_regret_is_what_a_way_loses_to_the_best(monkeypatch: pytest.MonkeyPatch)
     assert table.loc[replay.HALFWAY, "gain over halfway"] == 0
 
 
+def test_halfway_starts_at_a_uniform_guess_where_no_probing_lies_above(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    two_classes = sweep("one", noise=0, test_accuracy=lambda e: e).assign(n_classes=2)
+    stored(monkeypatch, two_classes)
+    (found,) = replay.accuracies(Path("any")).values()
+    middle = (0.5**0.5 + 0.02) / 2
+    assert found[replay.HALFWAY].mean() == pytest.approx(min(LEVELS, key=lambda e: abs(e - middle)))
+
+
 def test_regrets_are_means_over_series(monkeypatch: pytest.MonkeyPatch):
     rising = sweep("two", noise=0, val_accuracy=lambda e: e, test_accuracy=lambda e: e / 10)
     stored(monkeypatch, sweep("one", noise=0), rising)
@@ -42,7 +52,7 @@ def test_regrets_are_means_over_series(monkeypatch: pytest.MonkeyPatch):
     assert table.loc[replay.CHOSEN, "regret"] == pytest.approx(0)
     assert table.index[0] == replay.CHOSEN
     said = replay.in_words(replay.accuracies(Path("any")))
-    assert "Settings: 2" in said
+    assert "There are 2 series." in said
     assert said.endswith("at 95 percent: none.")
 
 

@@ -67,6 +67,15 @@ def test_badges_say_where_a_claim_is_decided():
     ]
 
 
+def test_a_row_without_anything_to_measure_shows_no_numbers():
+    numbers = {"effect": [0.5, 0], "half_width": [0.2, 0], "smallest": [0.4, 0]}
+    rows = {"series": ["a", "b"], "note": ["", "validation prefers no probing"]} | numbers
+    card = pd.DataFrame(rows).assign(claim="it pays", seeds=10, unit="points", verdict=UNDECIDED)
+    first, second, *_ = scorecard.in_words(card, "it pays").splitlines()
+    assert first == "- **a:** not decided; 0.5 ± 0.2 points (n = 10; smallest 0.4 points)."
+    assert second == "- **b:** not decided (n = 10; validation prefers no probing)."
+
+
 def test_summary_counts_the_verdicts_on_a_claim():
     verdicts = [SUPPORTED, UNDECIDED, SUPPORTED]
     card = pd.DataFrame({"verdict": verdicts}).assign(claim="it pays")

@@ -42,6 +42,12 @@ def test_page_on_the_capacity_of_the_head_says_what_its_table_shows():
         for _, gains in (next(seeds) - next(seeds)).dropna(axis=1).items():
             gain, half = interval(gains)
             assert gain < half
+    moved = means["relative_euclidean"].unstack()[energies]
+    linear_moved = flat["relative_euclidean"][energies]
+    percent = moved.loc["512 512"] / linear_moved - 1
+    assert percent.mean() > 0
+    assert moved.loc["512 512"].mean() < linear_moved.mean()
+    assert percent.abs().idxmax() == lower[0]
     without = means["test_accuracy"].xs(NO_PROBING, level="stop")
     assert without.idxmin() == "512 512"
 
@@ -169,6 +175,9 @@ def test_page_on_ways_says_what_the_sweeps_show():
     small = regrets.loc[replay.SMALL]
     assert small["series"] == 8
     assert abs(small["gain over halfway"]) < min(0.5, small["gain ± 95 %"])
+    assert most[replay.SMALL] > most[replay.HALFWAY]
+    smooth = table("label_smoothing", "digits").query("ft_eps == 0 and eps == 0.5")
+    assert smooth["test_accuracy"].mean() > found["digits"].mean().max()
     everywhere = regrets.query("series == 8")
     assert (everywhere["gain over halfway"].abs() <= everywhere["gain ± 95 %"]).all()
 

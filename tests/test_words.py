@@ -205,4 +205,5 @@ def test_readable_tables_have_the_names_of_readers():
     rows = pd.DataFrame({"eps": [0.1, 0.2], "aie": [0.5, 0.6], "cosine": [0.9, 0.8]})
     shown = captions.readable(rows.set_index("eps"))
     assert list(shown) == ["energy", "cosine"]
-    assert shown.index.name == "ε in probing"
+    assert shown.columns.name == "ε in probing"
+    assert shown.index.name is None

@@ -12,8 +12,8 @@ from taskhead.report.words import left_out
 
 THIN = "thin lines are single seeds"
 BANDS = (
-    "bands are 95 percent intervals of the mean over seeds, for the whole curve at once; those of "
-    "test accuracy allow for other test images too"
+    "bands are 95 percent intervals of the mean over seeds, for the whole curve at once; bands of "
+    "test accuracy are wider and allow for other test images"
 )
 
 _NAMES: Any = {

@@ -41,22 +41,22 @@ def _list(cases: pd.Series, count: int) -> str:
 
 
 def costs(found: Mapping[str, pd.DataFrame]) -> str:
-    """Say what either end of probing costs against halfway down, and halfway at most.
+    """Say what either end of probing costs and gains against halfway down, and halfway at most.
 
     `found` are the accuracies of `replay.accuracies`. In points, with 95 percent intervals over
     seeds, unadjusted.
     """
-    ends = {"no probing": NO_PROBING, "probing to the end": replay.TO_THE_END}
-    said = [f"{name} costs {_cost(found, way)}" for name, way in ends.items()]
+    ends = {"Against halfway, no probing": NO_PROBING, "Probing to the end": replay.TO_THE_END}
+    said = " ".join(f"{name} {_cost(found, way)}" for name, way in ends.items())
     most = replay.lost(found).loc[replay.HALFWAY].max()
     return (
-        f"Against halfway, {'; '.join(said)}, in points of test accuracy. Halfway is nowhere more "
-        f"than {most:.1f} points below the best way that is recorded."
+        f"{said} Halfway is nowhere more than {most:.1f} points below the best of the ways that "
+        "are compared."
     )
 
 
 def _cost(found: Mapping[str, pd.DataFrame], way: str) -> str:
-    """Say how much a way costs against halfway down, at most and in the median series."""
+    """Say how much a way costs against halfway down in the median series, at most and at least."""
     gains = {
         name: interval((table[replay.HALFWAY] - table[way]).dropna())
         for name, table in found.items()
@@ -64,8 +64,12 @@ def _cost(found: Mapping[str, pd.DataFrame], way: str) -> str:
     }
     worst = max(gains, key=lambda name: gains[name][0])
     most, half = (100 * value for value in gains[worst])
-    median = 100 * np.median([gain for gain, _ in gains.values()])
-    return f"{median:.1f} in the median series and up to {most:.1f} ± {half:.1f} ({titled(worst)})"
+    values = np.array([100 * gain for gain, _ in gains.values()])
+    return (
+        f"costs {np.median(values):.1f} points of test accuracy in the median series and up to "
+        f"{most:.1f} ± {half:.1f} ({titled(worst)}); in {(values < 0).sum()} of {len(values)} "
+        f"series it gains, by up to {max(-values.min(), 0):.1f}."
+    )
 
 
 def scopes(table: pd.DataFrame) -> dict[str, str]:

@@ -7,16 +7,16 @@ from taskhead.report.principles import SMALL_SCALE, best_stop, like, scheme, wit
 from taskhead.report.series import NO_PROBING, by_series, done, ends, interval, stops
 
 
-def by_smoothing(smooth: pd.DataFrame, sweep: pd.DataFrame) -> pd.DataFrame:
-    """Return means over seeds for each smoothing in probing, finetuned on hard labels.
+def by_smoothing(smooth: pd.DataFrame, sweep: pd.DataFrame, *, ft_eps: float = 0) -> pd.DataFrame:
+    """Return means over seeds for each smoothing in probing, with `ft_eps` in finetuning.
 
     The gain is in test accuracy over no probing, paired over seeds, with its 95 percent interval.
     """
-    hard = done(with_none(smooth, sweep)).query("ft_eps == 0")
+    alike = done(with_none(smooth, sweep)).query("ft_eps == @ft_eps")
     measures = ["aie", "relative_euclidean", "val_accuracy", "test_accuracy", "test_ece"]
     unprobed = sweep[sweep["tau"] == 0]
-    gains = _gains(hard, "eps", unprobed, "gain over no probing")
-    return hard.groupby("eps")[measures].mean().join(gains)
+    gains = _gains(alike, "eps", unprobed, "gain over no probing")
+    return alike.groupby("eps")[measures].mean().join(gains)
 
 
 def beside_probing(rates: pd.DataFrame, sweep: pd.DataFrame) -> pd.DataFrame:

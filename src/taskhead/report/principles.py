@@ -158,7 +158,7 @@ def small_heads_pay(results: Path, sweeps: pd.DataFrame) -> Found:
 PRINCIPLES: dict[str, tuple[str, Callable[[Path, pd.DataFrame], Found]]] = {
     "stopping where validation says pays": (POINTS, validation_stops),
     "smoothing in probing keeps features moving": ("‖z₀‖", smoothing_moves),
-    "smoothing in probing pays": (POINTS, smoothing_pays),
+    "smoothing beats probing to the end": (POINTS, smoothing_pays),
     "a deeper head absorbs adaptation": (PERCENT, deep_heads_absorb),
     "drawing the last block anew pays": (POINTS, new_blocks_pay),
     "mild probing beats other rates": (POINTS, mild_beats_rates),

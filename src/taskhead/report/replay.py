@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from taskhead.experiments.results import read_study
@@ -22,9 +23,9 @@ def accuracies(results: Path) -> dict[str, pd.DataFrame]:
     No probing, halfway down, to the end, and the stop of the best mean validation accuracy are
     read off the sweep of the energy. Where they are recorded, rates in place of probing are read
     off `head_rate`, and a head of a tenth of the usual initial scale off `initial_head`. Halfway
-    down is the level nearest to the middle between the ends. A user has the validation accuracies
-    of one seed: of stops that are best there alike, the mean counts. Series of fewer than five
-    seeds are left out.
+    down is the level nearest to the middle between the lowest energy and that of no probing, or of
+    a uniform guess if it is lower. A user has the validation accuracies of one seed: of stops that
+    are best there alike, the mean counts. Series of fewer than five seeds are left out.
     """
     sweeps, *others = (
         read_study(name, results) for name in ("energy_sweep", "head_rate", "initial_head")
@@ -35,8 +36,11 @@ def accuracies(results: Path) -> dict[str, pd.DataFrame]:
         aie, val, test = curves(runs, "aie", "val_accuracy", "test_accuracy")
         if len(test) < LEAST_SEEDS or NO_PROBING not in test:
             continue
+        own = like(unprobed, runs) if len(unprobed) else unprobed
         energy, (_, longest) = aie.mean(), ends(runs)
-        middle = (energy[NO_PROBING] + energy.min()) / 2
+        classes = pd.concat([runs, own])["n_classes"].max()
+        start = np.fmin(energy[NO_PROBING], np.sqrt((classes - 1) / classes))
+        middle = (start + energy.min()) / 2
         ways = {
             NO_PROBING: NO_PROBING,
             HALFWAY: (energy - middle).abs().idxmin(),
@@ -45,11 +49,9 @@ def accuracies(results: Path) -> dict[str, pd.DataFrame]:
         }
         table = pd.DataFrame({way: test[stop] for way, stop in ways.items() if stop in test})
         table[OWN_CHOICE] = test[val.eq(val.max(axis=1), axis=0)].mean(axis=1)
-        if len(unprobed):
-            own = like(unprobed, runs)
-            for alike in by_series(own).values() if len(own) else ():
-                if way := _way(alike.iloc[0]):
-                    table[way] = done(alike).set_index("seed")["test_accuracy"]
+        for alike in by_series(own).values() if len(own) else ():
+            if way := _way(alike.iloc[0]):
+                table[way] = done(alike).set_index("seed")["test_accuracy"]
         found[name] = table
     return found
 
@@ -72,7 +74,9 @@ def lost(found: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def regrets(found: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return mean rank and regret of every way over series, the smallest regret first.
+    """Return mean rank and regret of every way over series.
+
+    Ways of the same number of series stand together, the smallest regret first.
 
     The rank of a way is its place in a series, 1 being the best. Both are means over the series
     that have the way, the regret with the half width of its 95 percent interval, from three series
@@ -94,7 +98,9 @@ def regrets(found: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
             "gain ± 95 %": gain_half,
             "series": len(there),
         }
-    return pd.DataFrame.from_dict(rows, orient="index").sort_values("regret")
+    return pd.DataFrame.from_dict(rows, orient="index").sort_values(
+        ["series", "regret"], ascending=[False, True]
+    )
 
 
 def in_words(found: Mapping[str, pd.DataFrame]) -> str:
@@ -112,8 +118,8 @@ def in_words(found: Mapping[str, pd.DataFrame]) -> str:
     ]
     least = table.iloc[0]
     return (
-        f"Settings: {len(found)}. Some ways can be followed by a user and are recorded in all of "
-        f"these settings. Of them, the one with the smallest regret is *{table.index[0]}*: "
-        f"{least['regret']:.1f} ± {least['regret ± 95 %']:.1f} points. Clearly better or worse "
-        f"than probing halfway down, at 95 percent: {', '.join(named) or 'none'}."
+        f"There are {len(found)} series. Of the ways that a user can follow, and that all series "
+        f"have, *{table.index[0]}* has the smallest regret: {least['regret']:.1f} ± "
+        f"{least['regret ± 95 %']:.1f} points. Clearly better or worse than probing halfway down, "
+        f"at 95 percent: {', '.join(named) or 'none'}."
     )

@@ -13,7 +13,8 @@ from taskhead.report.series import over_settings
 SYMBOLS = {rules.SUPPORTED: "●", rules.CONTRADICTED: "✕", rules.UNDECIDED: "○"}
 INTERVALS = (
     "The number after ± is the 95 percent interval of one series. Verdicts allow for chance in all "
-    "series at once, so they ask for more."
+    "series at once, so they ask for more. *Smallest* is the effect that would be found with a "
+    "probability of 80 percent."
 )
 COLUMNS = [
     "claim",
@@ -138,13 +139,16 @@ def found(card: pd.DataFrame, *claims: str) -> str:
 
 def in_words(card: pd.DataFrame, claim: str) -> str:
     """Say of every series what is decided on one claim, as a list in Markdown."""
-    lines = "\n".join(
-        f"- **{row['series']}:** {row['verdict']}; {row['effect']} (n = {row['seeds']}, found in "
-        f"80 percent of cases if it were {row['smallest']}"
-        f"{'; ' * bool(row['note'])}{row['note']})."
-        for row in in_full(card[card["claim"] == claim]).to_dict("records")
-    )
-    return f"{lines}\n\n{INTERVALS}"
+    rows = card[card["claim"] == claim]
+    lines = map(_said, in_full(rows).to_dict("records"), rows["half_width"] != 0)
+    return "\n".join([*lines, "", INTERVALS])
+
+
+def _said(row: dict[Any, Any], measured: bool) -> str:
+    """Say of a row in full what is decided, and its numbers unless there was nothing to measure."""
+    effect = f"; {row['effect']}" if measured else ""
+    facts = [f"n = {row['seeds']}", f"smallest {row['smallest']}" if measured else "", row["note"]]
+    return f"- **{row['series']}:** {row['verdict']}{effect} ({'; '.join(filter(None, facts))})."
 
 
 def to_markdown(card: pd.DataFrame) -> str:

@@ -17,8 +17,8 @@ from taskhead.report.series import by_series, done, interval, name_value, stops
 LEAST_RANGE = 0.2  # of the energies of a sweep
 _RATES = {
     "searched": (
-        "it is the smallest of the rate search whose validation accuracy after the last epoch is "
-        "within one point of the best; rates at which a run was not done do not count"
+        "it is the smallest rate of the rate search whose validation accuracy after the last epoch "
+        "is within one point of the best; rates at which a run diverged or collapsed are left out"
     )
 }
 _ACCURACIES = {
