@@ -53,16 +53,16 @@ def shares_of(name: str, work: Callable[[int], object], shares: Shares) -> dict[
 
 
 def time_both(
-    ours: Callable[[], object],
+    wholes: Mapping[str, Callable[[], object]],
     parts: Mapping[str, Callable[[int], object]],
     shares: Shares,
     repetitions: int,
 ) -> tuple[Times, float]:
-    """Time ours as a whole and the baseline's parts by shares, in turn.
+    """Time wholes, as ours, and the baseline's parts by shares, in turn.
 
     Return the times, and the seconds of a first unit of every part, which count for none of them.
     """
-    calls: dict[str, Callable[[], object]] = {"ours": ours}
+    calls = dict(wholes)
     for name, part in parts.items():
         calls |= shares_of(name, part, shares)
     warm = warm_up(*(partial(part, 1) for part in parts.values()))

@@ -51,7 +51,7 @@ def probing(
         f"{name} HP": partial(side.probe, match.head, augment=True)
         for name, side in match.sides.items()
     }
-    times, warm = time_both(ours, probes, shares, repetitions)
+    times, warm = time_both({"ours": ours}, probes, shares, repetitions)
     theirs = {name: probing_cost(times, name, runs, shares) for name in match.sides}
     fresh = views_that_fit(len(task.train))
     views = run.views + fresh

@@ -59,7 +59,7 @@ def _search(plan: Plan, device: torch.device, shares: Shares, repetitions: int) 
         how = {"minutes": MINUTES, "augment": run.augment, "batch_size": run.batch_size}
         found.append(recommend(backbone, images, **how).evidence)
 
-    times, warm = time_both(ours, match.parts(), shares, repetitions)
+    times, warm = time_both({"ours": ours}, match.parts(), shares, repetitions)
     epoch = flops(backbone, train.images[:8], training=True) * len(train)
     epoch += flops(backbone, val.images[:8], training=False) * len(val)
     return Work(
