@@ -41,6 +41,7 @@ LENGTHS = [
     "imagenet-to-pacs",
     "imagenet-to-solar-cells",
 ]
+NEAR_AND_FAR = ["cifar10-to-vehicles", "cifar10-to-plants"]
 COMPLETE = [
     ("toy_linear", "toy"),
     ("lazy_limit", "toy"),
@@ -74,7 +75,7 @@ COMPLETE = [
     *(("initial_gradients", setting) for setting in SEARCHED),
     *(("length_search", setting) for setting in LENGTHS),
     *(("rate_search", setting) for setting in SEARCHED),
-    ("rate_search", "cifar10-to-vehicles"),
+    *(("rate_search", setting) for setting in NEAR_AND_FAR),
     *(("energy_sweep", setting) for setting in SWEEPS),
 ]
 
@@ -120,6 +121,13 @@ def test_rate_in_use_is_the_one_the_search_chose_on_other_seeds(setting: str):
     assert set(sweep["ft_lr"]) == {in_use}
     assert set(search["ft_epochs"]) == set(sweep["ft_epochs"])
     assert not set(search["seed"]) & set(sweep["seed"])
+
+
+@pytest.mark.parametrize("setting", NEAR_AND_FAR)
+def test_rate_of_a_near_and_of_a_far_target_is_the_one_its_search_chose(setting: str):
+    choice = smallest_sufficient(table("rate_search", setting), "ft_lr")
+    in_use = load_setting(setting).values["ft_lr"]
+    assert choice.index[choice["chosen"]].tolist() == [in_use]
 
 
 def test_rate_of_adapters_is_the_one_their_search_chose():
