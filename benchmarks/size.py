@@ -2,7 +2,8 @@
 
     python -m benchmarks.size
 
-ends with status 1 above 60 MiB. The data lie in `../shared/data`; elsewhere they are left out.
+ends with status 1 above 64 MiB, which is what may travel, wheels included. The data lie in
+`../shared/data`; elsewhere they are left out.
 """
 
 import subprocess
@@ -10,7 +11,7 @@ import sys
 
 from benchmarks import ROOT, WHEELS
 
-LIMIT_MIB = 60
+LIMIT_MIB = 64
 SHARED = ROOT.parent / "shared" / "data"
 
 
