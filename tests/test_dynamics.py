@@ -126,9 +126,12 @@ def test_distance_is_compared_with_the_furthest_probed_head(followed: pd.DataFra
 
 
 def test_prediction_error_is_drawn_by_setting_beside_a_line_of_slope_two(steps: pd.DataFrame):
-    two = pd.concat([steps, steps.assign(setting="imagenet-to-cifar10")])
-    figure = prediction_error(two)
+    other = steps.assign(setting="imagenet-to-cifar10").replace({"energy": {0.6: 0.7}})
+    figure = prediction_error(pd.concat([steps, other]))
     assert len(figure.axes) == 4
+    (legend,) = figure.legends
+    named = [text.get_text() for text in legend.get_texts()]
+    assert named == ["no probing", "energy 0.6 / energy 0.7", "energy 0.2", "slope 2"]
     error = figure.axes[0]
     *drawn, guide = error.lines
     lines = [line for line in drawn if not str(line.get_label()).startswith("_")]
@@ -146,7 +149,7 @@ def test_finetuning_is_drawn_epoch_by_epoch(followed: pd.DataFrame):
     means = followed[followed["tau"] == 0].groupby("epoch")["energy_left"].mean()
     np.testing.assert_allclose(figure.axes[0].lines[0].get_xydata()[:, 1], means)
     assert len({axis.get_title() for axis in figure.axes}) == 6
-    assert {axis.get_xlabel() for axis in figure.axes} == {"epoch of finetuning, digits"}
+    assert {axis.get_xlabel() for axis in figure.axes} == {"epoch of finetuning\ndigits"}
     shown = [label.get_text() for label in figure.axes[0].get_xticklabels()]
     assert shown == ["0", "4", "1"]  # of 0, 1, 2 and 4
     figure.draw_without_rendering()

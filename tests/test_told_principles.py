@@ -65,27 +65,28 @@ def test_page_on_the_capacity_of_the_head_says_what_its_real_table_shows():
     assert linear.loc[NO_PROBING, "aie"] > 1.1 * guess
     preferred = {}
     heads = principles.with_linear(deep, sweep).fillna({"hidden": ""}).assign(stop=stops)
-    for head, runs in heads[heads["energy"].notna()].groupby("hidden"):
+    names = heads["hidden"].replace("", "linear").str.replace(" ", " + ")
+    for head, runs in heads[heads["energy"].notna()].groupby(names):
         val, test = (
             runs.pivot(index="seed", columns="stop", values=column)
             for column in ("val_accuracy", "test_accuracy")
         )
         preferred[head] = test[val.mean().idxmax()]
     clear = {}
-    for head in ("64", "512", "512 512"):
+    for head in ("64", "512", "512 + 512"):
         at = means.loc[head]
         ratios = (at["relative_euclidean"] / linear["relative_euclidean"])[energies]
         assert 1.3 < ratios.min() < ratios.max() < 3.3
-        assert (ratios.max() > 2.8) == (head == "512 512")
+        assert (ratios.max() > 2.8) == (head == "512 + 512")
         assert (at["cosine"] > linear["cosine"])[energies].all()
         assert at.loc[NO_PROBING, "aie"] < 1.06 * guess
         assert gain[head][NO_PROBING] > half[head][NO_PROBING]
         assert gain[head][energies].max() < 0.025
-        clear[head] = interval(preferred[head] - preferred[""])
-    assert gain.xs(NO_PROBING, level=1).idxmax() == "512 512"
+        clear[head] = interval(preferred[head] - preferred["linear"])
+    assert gain.xs(NO_PROBING, level=1).idxmax() == "512 + 512"
     assert gain.unstack()[energies].max(axis=None) > 0.02
-    assert [head for head, (mean, half) in clear.items() if mean > half] == ["512 512"]
-    mean, half = clear["512 512"]
+    assert [head for head, (mean, half) in clear.items() if mean > half] == ["512 + 512"]
+    mean, half = clear["512 + 512"]
     assert mean - half < 0.003
     card = scorecard.scorecard(tables.recorded_folder())
     absorbed = card[card["claim"] == "a deeper head absorbs adaptation"]

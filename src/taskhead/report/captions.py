@@ -34,6 +34,9 @@ _NAMES: Any = {
     "init": "initial head",
     "init_scale": "initial scale",
     "trainable": "trained",
+    "kernel_change": "change of the kernel",
+    "kernel_cosine": "cosine of the kernel",
+    "head_cosine": "cosine of the head",
     # of `chosen_stop`
     "chosen": "chosen stop",
     "AIE": "its energy",

@@ -1,14 +1,16 @@
 """Figures of the page on learning dynamics; each returns a matplotlib figure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from taskhead.report.bounds import GRADIENT, constants
+from taskhead.report.names import titled
 from taskhead.report.panels import HEIGHT, curve, grid
 from taskhead.report.series import by_series, done, stops
 
@@ -39,14 +41,14 @@ def prediction_error(steps: pd.DataFrame) -> Figure:
         for axis, (name, label) in zip(axes[2 * row :], MISSED.items(), strict=False):
             for color, stop, rows in _coloured(runs):
                 curve(axis, rows, "ft_lr", name, color=color, label=stop)
-            axis.set(xscale="log", xlabel="rate", ylabel=label, title=setting)
+            axis.set(xscale="log", xlabel="rate", ylabel=label, title=titled(str(setting)))
         error, share = axes[2 * row : 2 * row + 2]
         left, low = (float(min(axis)) for axis in np.asarray(error.lines[0].get_data()))
         error.axline(
             (left, low), (10 * left, low + 2), color="black", lw=0.8, ls=":", label="slope 2"
         )
         share.axhline(-1, color="black", lw=0.8, ls=":", label="a tenth")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    _name_stops(figure, axes[::2])
     return figure
 
 
@@ -62,9 +64,18 @@ def through_finetuning(table: pd.DataFrame) -> Figure:
                 curve(axis, rows, "epoch", name, color=color, label=stop)
             axis.set_xscale("symlog", linthresh=1)
             axis.set_xticks([0, *named], labels=[f"{each:g}" for each in [0, *named]])
-            axis.set(xlabel=f"epoch of finetuning, {setting}", title=label)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+            axis.set(xlabel=f"epoch of finetuning\n{titled(str(setting))}", title=label)
+    _name_stops(figure, axes[::6])
     return figure
+
+
+def _name_stops(figure: Figure, firsts: Sequence[Axes]) -> None:
+    """Name the lines above a figure; one colour stands for a stop of each setting."""
+    (lines, _), *_ = named = [axis.get_legend_handles_labels() for axis in firsts]
+    stops_of = zip(*(names for _, names in named), strict=False)
+    labels = [" / ".join(dict.fromkeys(names)) for names in stops_of]
+    columns = 2 if len(firsts) == 1 else 1
+    figure.legend(lines, labels, loc="outside upper center", ncols=columns)
 
 
 def distance_against_bounds(table: pd.DataFrame) -> Figure:
@@ -80,7 +91,7 @@ def distance_against_bounds(table: pd.DataFrame) -> Figure:
             axis.set(xscale="log", yscale="log", xlabel=label)
             for scale in (axis.xaxis, axis.yaxis):
                 scale.set_minor_formatter(NullFormatter())
-        first.set(title=name, ylabel=r"distance $\|z_T - z_0\|$")
+        first.set(title=titled(name), ylabel=r"distance $\|z_T - z_0\|$")
         figure.colorbar(first.collections[0], ax=last, label="AIE")
     return figure
 

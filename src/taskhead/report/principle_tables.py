@@ -58,7 +58,7 @@ def by_hidden(deep: pd.DataFrame, sweep: pd.DataFrame) -> pd.DataFrame:
     95 percent interval.
     """
     heads = done(with_linear(deep, sweep)).assign(stop=stops)
-    heads["hidden"] = heads["hidden"].fillna("").replace("", "linear")
+    heads["hidden"] = heads["hidden"].fillna("").replace("", "linear").str.replace(" ", " + ")
     gains = {
         stop: _gains(rows, "hidden", rows[rows["hidden"] == "linear"], "gain over the linear head")
         for stop, rows in heads.groupby("stop")
@@ -69,7 +69,9 @@ def by_hidden(deep: pd.DataFrame, sweep: pd.DataFrame) -> pd.DataFrame:
         .mean()
         .join(pd.concat(gains, names=["stop", "hidden"]))
     )
-    return means.swaplevel().sort_values(["hidden", "aie"])
+    order = heads["hidden"].drop_duplicates().tolist()
+    means = means.swaplevel().sort_values("aie")
+    return pd.concat([means.xs(head, level="hidden", drop_level=False) for head in order])
 
 
 def _gains(runs: pd.DataFrame, by: str, others: pd.DataFrame, name: str) -> pd.DataFrame:
