@@ -135,7 +135,7 @@ def test_an_end_at_which_a_seed_is_not_done_is_not_marked():
 
 def test_every_series_has_a_line_and_a_name():
     *panels, key = figures.settings_side_by_side(pd.concat([sweep(), PACS])).axes
-    names = ["digits", "pacs (photo)", "pacs (sketch)"]
+    names = ["digits", "PACS (photo)", "PACS (sketch)"]
     assert [text.get_text() for text in key.get_legend().get_texts()] == names
     for axis in panels:
         assert len(axis.lines) == 3

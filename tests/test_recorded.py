@@ -195,7 +195,7 @@ def test_pages_tell_the_verdicts_of_the_scorecard(setting: str):
 
 def test_a_rate_is_called_searched_only_where_a_search_is_recorded():
     called = {name for name in SETTING_NAMES if load_setting(name).rates == "searched"}
-    assert called == set(SEARCHED)
+    assert called == {*SEARCHED, *NEAR_AND_FAR}
 
 
 def test_imagenet_results_have_two_target_domains_and_three_others_each():
