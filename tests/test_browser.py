@@ -192,9 +192,9 @@ def test_reader_chooses_setting_and_measure_and_points_at_a_run(
     chromium: playwright.Browser, address: str
 ):
     page = load(chromium, address, "notebooks/energy-sweep.html", 1440, "light").page
-    page.get_by_label("Setting").select_option("imagenet-to-cifar10")
+    page.get_by_label("Setting").select_option(label="ImageNet → CIFAR-10")
     page.get_by_label("Measure").select_option(label="cosine similarity")
-    playwright.expect(page.locator(SAID)).to_contain_text("imagenet-to-cifar10, cosine similarity")
+    playwright.expect(page.locator(SAID)).to_contain_text("ImageNet → CIFAR-10, cosine similarity")
     page.locator(".touch .mark-symbol path").first.hover(force=True)
     playwright.expect(page.locator("#vg-tooltip-element.visible")).to_contain_text("seed")
     page.close()
