@@ -106,6 +106,8 @@ def test_page_on_solar_cells_says_what_its_tables_show():
     by_rate = probed.pivot_table("cosine", "energy", "ft_lr")
     assert by_rate[1e-4].is_monotonic_decreasing
     assert by_rate[1e-3].idxmin() == by_rate.index.min()
+    assert by_rate.columns[1] == sweep["ft_lr"].unique().item()
+    assert len(by_rate.columns) == 3
 
 
 def test_page_on_imagenet_says_where_probing_ends_and_that_unseen_domains_are_not_resolved():
