@@ -132,6 +132,10 @@ def test_prediction_error_is_drawn_by_setting_beside_a_line_of_slope_two(steps: 
     (legend,) = figure.legends
     named = [text.get_text() for text in legend.get_texts()]
     assert named == ["no probing", "energy 0.6 / energy 0.7", "energy 0.2", "slope 2"]
+    few = other[other["tau"] == 0]  # a single stop has the middle colour
+    (legend,) = prediction_error(pd.concat([steps, few])).legends
+    named = [text.get_text() for text in legend.get_texts()]
+    assert named == ["no probing", "energy 0.6 / no probing", "energy 0.2", "slope 2"]
     error = figure.axes[0]
     *drawn, guide = error.lines
     lines = [line for line in drawn if not str(line.get_label()).startswith("_")]

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
 from taskhead.report.bounds import GRADIENT, constants
@@ -70,12 +72,17 @@ def through_finetuning(table: pd.DataFrame) -> Figure:
 
 
 def _name_stops(figure: Figure, firsts: Sequence[Axes]) -> None:
-    """Name the lines above a figure; one colour stands for a stop of each setting."""
-    (lines, _), *_ = named = [axis.get_legend_handles_labels() for axis in firsts]
-    stops_of = zip(*(names for _, names in named), strict=False)
-    labels = [" / ".join(dict.fromkeys(names)) for names in stops_of]
+    """Name the lines above a figure; stops of several settings may share a colour."""
+    lines: dict[tuple, Line2D] = {}
+    names: dict[tuple, dict[str, None]] = {}
+    for line in (line for axis in firsts for line in axis.get_lines()):
+        name, look = str(line.get_label()), (to_hex(line.get_color()), line.get_linestyle())
+        if not name.startswith("_"):
+            lines.setdefault(look, line)
+            names.setdefault(look, {})[name] = None
+    labels = [" / ".join(each) for each in names.values()]
     columns = 2 if len(firsts) == 1 else 1
-    figure.legend(lines, labels, loc="outside upper center", ncols=columns)
+    figure.legend(list(lines.values()), labels, loc="outside upper center", ncols=columns)
 
 
 def distance_against_bounds(table: pd.DataFrame) -> Figure:
