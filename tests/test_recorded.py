@@ -43,8 +43,6 @@ LENGTHS = [
 ]
 NEAR_AND_FAR = ["cifar10-to-vehicles", "cifar10-to-plants"]
 COMPLETE = [
-    ("toy_linear", "toy"),
-    ("lazy_limit", "toy"),
     ("feature_geometry", "digits"),
     ("batchnorm_drift", "cifar10-to-cifar100"),
     ("clean_probing", "imagenet-to-cifar10"),

@@ -1,9 +1,12 @@
 """What pages tell of recorded tables is what these tables show."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from test_recorded import SEARCHED, table
 
+from taskhead.experiments.results import compute_study
 from taskhead.experiments.settings import load_setting
 from taskhead.report import (
     bounds,
@@ -169,8 +172,10 @@ def test_page_on_what_acts_says_what_its_tables_show():
     assert (both["probed_lr_x"] / both["probed_lr_y"]).tolist() == pytest.approx([2] * 5)
 
 
-def test_page_on_the_linear_model_says_which_head_has_no_bound_and_which_error_is_larger():
-    lazy = table("lazy_limit", "toy")
+def test_page_on_the_linear_model_says_which_head_has_no_bound_and_which_error_is_larger(
+    tmp_path: Path,
+):
+    lazy = compute_study("lazy_limit", setting="toy", preset="laptop", results=tmp_path)
     bounded = (lazy["euclidean_bound"] < float("inf")).groupby(lazy["head_norm"]).mean()
     assert 0 < bounded.iloc[0] < 1
     assert (bounded.iloc[1:] == 1).all()
