@@ -257,6 +257,22 @@ def test_page_on_the_rate_of_the_head_says_what_it_shows_from_imagenet():
     assert set(judged.filter(like="imagenet", axis=0)["verdict"]) == {UNDECIDED}
 
 
+def test_page_on_the_rate_of_the_head_says_what_it_shows_on_sentences():
+    rates, sweep = (table(study, "minilm-to-subj") for study in ("head_rate", "energy_sweep"))
+    means = principle_tables.beside_probing(rates, sweep)
+    _, mild, *variants = means.index
+    assert means["probed_epochs"][mild] == pytest.approx(0.25, abs=0.02)
+    moved = means["relative_euclidean"]
+    assert moved.max() > 4 * moved.min()
+    assert moved.idxmin() == "one frozen epoch"
+    accuracy = 100 * means["test_accuracy"]
+    assert (accuracy - accuracy[mild]).abs().max() < 1
+    assert means["aie"]["one frozen epoch"] / means["aie"][mild] == pytest.approx(1 / 3, abs=0.01)
+    card = scorecard.scorecard(tables.recorded_folder())
+    judged = card[card["claim"] == "mild probing beats other rates"].set_index("series")
+    assert set(judged.filter(like="minilm", axis=0)["verdict"]) == {UNDECIDED}
+
+
 def test_page_on_the_initial_head_says_what_it_shows_from_imagenet():
     heads, sweep = (
         table(study, "imagenet-to-cifar10") for study in ("initial_head", "energy_sweep")
