@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from test_claims import sweep
 
-from taskhead.report import principles, rules
+from taskhead.report import principle_tables, principles, rules
 from taskhead.report.rules import Evidence
 
 ANY = Path("any")
@@ -153,3 +153,15 @@ def test_power_of_the_norm_is_that_of_the_design(tables):
     _, found = one(principles.large_heads_hold(ANY, pd.DataFrame()))
     assert found.effect == pytest.approx(-0.5, abs=0.03)
     assert supported(found)
+
+
+def test_best_energy_is_sure_where_every_seed_agrees_and_open_where_accuracies_are_noise():
+    steps = sweep(noise=0.002).assign(probe_val_accuracy=0.3)
+    (sure,) = principle_tables.best_energies(steps).to_dict("records")
+    assert sure["best energy"] == sure["from"] == sure["to"] == pytest.approx(0.5, abs=0.02)
+    assert sure["longest probed head"] == pytest.approx(0.3)
+    assert sure["energy, no probing"] == steps.loc[steps["tau"] == 0, "aie"].mean()
+    noise = np.random.default_rng(2).normal(size=len(steps))
+    (open_,) = principle_tables.best_energies(steps.assign(val_accuracy=noise)).to_dict("records")
+    assert open_["from"] < open_["best energy"] < open_["to"]
+    assert open_["to"] - open_["from"] > 0.5

@@ -1,10 +1,10 @@
 """What the first screen of the book says: the answer, and the distances behind it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from taskhead.report import replay, rules
@@ -93,14 +93,16 @@ def times_as_far(table: pd.DataFrame) -> dict[str, float]:
 def distances(table: pd.DataFrame) -> Figure:
     """Draw the distance against AIE, one line per series, each with its name at its end.
 
-    The distance is in norms of the pretrained features, on a logarithmic axis.
+    The distance is in norms of the pretrained features, on a logarithmic axis. A colour is what a
+    network was pretrained on, and a marker one series of it.
     """
-    lines = by_series(relative(table))
     figure, (axis,) = grid(1)
-    for color, (name, runs) in zip(
-        sns.color_palette(COLORS, len(lines)), lines.items(), strict=True
-    ):
-        curve(axis, runs, "aie", "euclidean", color=color, label=titled(name))
+    markers: dict[str, Iterator[str]] = {}
+    for name, runs in by_series(relative(table)).items():
+        source = name.split("-to-")[0]
+        marker = next(markers.setdefault(source, cycle("osD^")))
+        style = {"color": COLORS[list(markers).index(source) % len(COLORS)], "marker": marker}
+        curve(axis, runs, "aie", "euclidean", label=titled(name), **style)
     axis.set_yscale("log", base=2)
     axis.yaxis.set_major_formatter("{x:g}")
     axis.set(xlabel="energy left when finetuning starts (AIE)")

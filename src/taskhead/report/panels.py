@@ -74,7 +74,7 @@ def curve(axis: Axes, table: pd.DataFrame, x: str, y: str, **style: Any) -> None
     every seed is a thin line of its own.
     """
     at, mean, half = means_over_seeds(table, x, y).to_numpy().T
-    (line,) = axis.plot(at, mean, "o-", ms=3.5, **style)
+    (line,) = axis.plot(at, mean, **{"marker": "o", "ms": 3.5, **style})
     if table["seed"].nunique() >= SEEDS_FOR_BANDS:
         axis.fill_between(at, mean - half, mean + half, color=line.get_color(), alpha=0.2, lw=0)
         return

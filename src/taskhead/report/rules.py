@@ -117,10 +117,18 @@ def verdict(p_for: float, p_against: float) -> str:
     return CONTRADICTED if p_against <= LEVEL else UNDECIDED
 
 
+def resampled(curve: np.ndarray) -> np.ndarray:
+    """Return means of curves (seeds, stops) over 2,000 draws of as many seeds, as (draws, stops).
+
+    Source: the bootstrap of Efron, Annals of Statistics 7, 1979.
+    """
+    drawn = np.random.default_rng(0).integers(0, len(curve), (RESAMPLES, len(curve)))
+    return curve[drawn].mean(axis=1)
+
+
 def _largest_fall(curve: np.ndarray) -> float:
     """Bound the largest fall of the mean of curves (seeds, stops), as a share of its range."""
-    drawn = np.random.default_rng(0).integers(0, len(curve), (RESAMPLES, len(curve)))
-    means = curve[drawn].mean(axis=1)
+    means = resampled(curve)
     falls = (np.maximum.accumulate(means, axis=1) - means).max(axis=1) / np.ptp(means, axis=1)
     return float(np.quantile(falls, 0.975))
 
