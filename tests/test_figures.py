@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from taskhead.method.batches import LabelledImages
-from taskhead.report import figures, linear_figures
+from taskhead.report import figures, linear_figures, panels
 
 MEASURES = ["aie", *figures.MEASURES, "z0_norm", "last_layer_norm", "probe_val_accuracy"]
 MEASURES += ["test_accuracy", "ood_accuracy", "aie_clean", "probed_epochs"]
@@ -217,3 +217,13 @@ def test_clean_axis_shows_before_beside_now_and_both_energies_of_the_control():
     for old, new in (sides[:2], sides[2:]):
         assert (old.get_xlim(), old.get_ylim()) == (new.get_xlim(), new.get_ylim())
         assert new.get_ylim()[1] > new.lines[0].get_ydata().max()
+
+
+def test_series_look_different_when_there_are_more_of_them_than_colours():
+    names = [
+        f"{source}-to-{target}" for source in ("cifar10", "imagenet", "minilm") for target in "abcd"
+    ]
+    few, many = panels.distinct(names[:8]), panels.distinct(names)
+    assert len({look["color"] for look in few}) == 8
+    assert len({tuple(look.values()) for look in many}) == 12
+    assert [many[k]["color"] == many[0]["color"] for k in (1, 3, 4)] == [True, True, False]

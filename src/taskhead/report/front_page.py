@@ -1,7 +1,6 @@
 """What the first screen of the book says: the answer, and the distances behind it."""
 
-from collections.abc import Iterator, Mapping
-from itertools import cycle
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,7 @@ from matplotlib.figure import Figure
 from taskhead.report import replay, rules
 from taskhead.report.claims import CLAIMS
 from taskhead.report.names import BACKBONES, titled
-from taskhead.report.panels import COLORS, curve, grid, label_at_the_end
+from taskhead.report.panels import curve, distinct, grid, label_at_the_end
 from taskhead.report.series import (
     NO_PROBING,
     by_series,
@@ -93,16 +92,12 @@ def times_as_far(table: pd.DataFrame) -> dict[str, float]:
 def distances(table: pd.DataFrame) -> Figure:
     """Draw the distance against AIE, one line per series, each with its name at its end.
 
-    The distance is in norms of the pretrained features, on a logarithmic axis. A colour is what a
-    network was pretrained on, and a marker one series of it.
+    The distance is in norms of the pretrained features, on a logarithmic axis.
     """
+    lines = by_series(relative(table))
     figure, (axis,) = grid(1)
-    markers: dict[str, Iterator[str]] = {}
-    for name, runs in by_series(relative(table)).items():
-        source = name.split("-to-")[0]
-        marker = next(markers.setdefault(source, cycle("osD^")))
-        style = {"color": COLORS[list(markers).index(source) % len(COLORS)], "marker": marker}
-        curve(axis, runs, "aie", "euclidean", label=titled(name), **style)
+    for look, (name, runs) in zip(distinct(lines), lines.items(), strict=True):
+        curve(axis, runs, "aie", "euclidean", label=titled(name), **look)
     axis.set_yscale("log", base=2)
     axis.yaxis.set_major_formatter("{x:g}")
     axis.set(xlabel="energy left when finetuning starts (AIE)")

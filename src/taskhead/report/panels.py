@@ -1,6 +1,6 @@
 """Panels of a figure: curves over seeds with their bands, in one style."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -43,11 +43,12 @@ def panels(
     Several lines have a legend with this `title`, in the panel that is left over, else above all.
     """
     figure, axes = grid(len(labels))
-    colors = sns.color_palette(palette or COLORS, len(lines))
+    colors = sns.color_palette(palette, len(lines)) if palette else []
+    looks = [{"color": each} for each in colors] or distinct(lines)
     for axis, (name, label) in zip(axes, labels.items(), strict=False):
         against = _epochs(lines) if name == "aie" and x == "aie" else x
-        for color, (line, rows) in zip(colors, lines.items(), strict=True):
-            curve(axis, rows, against, name, color=color, label=titled(line))
+        for look, (line, rows) in zip(looks, lines.items(), strict=True):
+            curve(axis, rows, against, name, label=titled(line), **look)
         if _HORIZONTAL.get(against) == _EPOCHS:
             axis.set_xscale("symlog", linthresh=1)
         axis.set(xlabel=xlabel or _HORIZONTAL[against], ylabel=label)
@@ -60,6 +61,22 @@ def panels(
             above = {"loc": "outside upper center", "ncols": columns, "frameon": False}
             figure.legend(*named, title=title, **above)
     return figure
+
+
+def distinct(series: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the colour and the marker of each series, no pair twice for up to four of a source.
+
+    Each series has a colour of its own while colours last. Else each source, on which the network
+    was pretrained, has one, and its series differ in their markers.
+    """
+    sources = [name.split("-to-")[0] for name in series]
+    if len(sources) <= len(COLORS):
+        return [{"color": color, "marker": "o"} for color in COLORS[: len(sources)]]
+    order = list(dict.fromkeys(sources))
+    return [
+        {"color": COLORS[order.index(each)], "marker": "osD^"[sources[:place].count(each) % 4]}
+        for place, each in enumerate(sources)
+    ]
 
 
 def _epochs(lines: Mapping[str, pd.DataFrame]) -> str:
