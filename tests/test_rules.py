@@ -1,5 +1,7 @@
 """Rules: they err as rarely as they say, and find effects that are there."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -84,3 +86,8 @@ def test_smallest_effect_is_found_four_times_in_five():
     smallest = np.mean([rules.difference(each).smallest for each in drawn])
     found = [rules.difference(each + smallest).p_for <= rules.LEVEL for each in drawn]
     assert np.mean(found) == pytest.approx(rules.POWER, abs=0.05)
+
+
+def test_an_effect_is_told_with_two_digits_its_interval_and_its_unit():
+    assert rules.in_words(134.2, 0.0423, "percent") == "130 ± 0.042 percent"
+    assert rules.in_words(-5.0, math.nan, "points") == "-5 points"

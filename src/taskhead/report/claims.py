@@ -1,5 +1,6 @@
 """The paper's claims about features and accuracy, judged on sweeps by the rules."""
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -111,8 +112,8 @@ def _cells(judged: pd.DataFrame) -> list[str]:
     for row in judged.to_dict("records"):
         unit = UNITS[row["measure"]]
         scale = 100 if unit == rules.POINTS else 1
-        effect, half = scale * row["effect"], scale * row["half_width"]
-        known = f" ({effect:.2g} ± {half:.2g} {unit})" if effect == effect else ""
+        effect = rules.in_words(scale * row["effect"], scale * row["half_width"], unit)
+        known = "" if math.isnan(row["effect"]) else f" ({effect})"
         cells.append(f"{row['verdict']}{known}")
     return cells
 

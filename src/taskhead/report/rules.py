@@ -117,6 +117,17 @@ def verdict(p_for: float, p_against: float) -> str:
     return CONTRADICTED if p_against <= LEVEL else UNDECIDED
 
 
+def in_words(effect: float, half_width: float, unit: str) -> str:
+    """Return an effect with its interval, if there is one, and its unit: "5.2 ± 0.4 points"."""
+    half = "" if math.isnan(half_width) else f" ± {short(half_width)}"
+    return f"{short(effect)}{half} {unit}"
+
+
+def short(value: float) -> str:
+    """Return a number with two digits that say something: "130", "0.042"."""
+    return f"{float(f'{value:.2g}'):g}"
+
+
 def resampled(curve: np.ndarray) -> np.ndarray:
     """Return means of curves (seeds, stops) over 2,000 draws of as many seeds, as (draws, stops).
 

@@ -89,23 +89,13 @@ def in_short(card: pd.DataFrame) -> pd.DataFrame:
 def in_full(rows: pd.DataFrame) -> pd.DataFrame:
     """Return rows of the scorecard, or what is pooled, with their numbers in words."""
     records = rows.to_dict("records")
-    shown = rows.assign(effect=[_effect(row) for row in records])
+    effects = [rules.in_words(row["effect"], row["half_width"], row["unit"]) for row in records]
+    shown = rows.assign(effect=effects)
     if "series" in rows:
         shown["series"] = rows["series"].map(titled)
     if "smallest" in rows:
-        shown["smallest"] = [f"{_short(row['smallest'])} {row['unit']}" for row in records]
+        shown["smallest"] = [f"{rules.short(row['smallest'])} {row['unit']}" for row in records]
     return shown.drop(columns=["half_width", "unit"], errors="ignore")
-
-
-def _effect(row: dict[Any, Any]) -> str:
-    """Return an effect with its interval, if there is one, and its unit."""
-    half = "" if pd.isna(row["half_width"]) else f" ± {_short(row['half_width'])}"
-    return f"{_short(row['effect'])}{half} {row['unit']}"
-
-
-def _short(value: float) -> str:
-    """Return a number with two digits that say something."""
-    return f"{float(f'{value:.2g}'):g}"
 
 
 def badges(card: pd.DataFrame, *claims: str) -> str:
