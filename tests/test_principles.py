@@ -114,6 +114,10 @@ def test_new_blocks_are_judged_each_at_its_own_probing_time(tables):
     )
     _, found = one(principles.new_blocks_pay(ANY, pd.DataFrame()))
     assert found.effect == pytest.approx(0.05)
+    columns = {"probed_epochs": 1.0, "aie": 0.5, "relative_euclidean": 1.0}
+    shown = principle_tables.by_new_blocks(tables["partial_backbone"].assign(**columns))
+    assert shown["gain over no new block"].tolist() == pytest.approx([0, found.effect])
+    assert shown["val_accuracy"].tolist() == pytest.approx([0.6, 0.7])
 
 
 def test_rates_are_compared_with_the_energy_that_validation_prefers(tables):

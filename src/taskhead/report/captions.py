@@ -34,6 +34,7 @@ _NAMES: Any = {
     "init": "initial head",
     "init_scale": "initial scale",
     "trainable": "trained",
+    "reinitialised_blocks": "new blocks",
     "kernel_change": "change of the kernel",
     "kernel_cosine": "cosine of the kernel",
     "head_cosine": "cosine of the head",

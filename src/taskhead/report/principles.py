@@ -193,7 +193,11 @@ def best_stop(runs: pd.DataFrame) -> str:
     return str(kept.groupby("stop")["val_accuracy"].mean().idxmax())
 
 
+def preferred(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs that are done at the stop of the best mean validation accuracy."""
+    return done(runs[stops(runs) == best_stop(runs)])
+
+
 def _preferred(runs: pd.DataFrame) -> pd.Series:
     """Return the test accuracy of each seed at the stop of the best mean validation accuracy."""
-    kept = done(runs[stops(runs) == best_stop(runs)])
-    return kept.set_index("seed")["test_accuracy"]
+    return preferred(runs).set_index("seed")["test_accuracy"]

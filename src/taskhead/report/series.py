@@ -79,10 +79,11 @@ def by_series(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def name_value(key: str, value: Any) -> str:
     """Return "key = value", with "none" for a value that is not given or empty.
 
-    Hidden layers read as "hidden layers: 512 + 512".
+    Layers and blocks are named in words, as in "hidden layers: 512 + 512" and "new blocks: 1".
     """
     text = "none" if pd.isna(value) or value == "" else str(value)
-    return f"hidden layers: {text.replace(' ', ' + ')}" if key == "hidden" else f"{key} = {text}"
+    words = {"hidden": "hidden layers", "reinitialised_blocks": "new blocks"}
+    return f"{words[key]}: {text.replace(' ', ' + ')}" if key in words else f"{key} = {text}"
 
 
 def stops(table: pd.DataFrame) -> pd.Series:
