@@ -50,7 +50,7 @@ COMPUTED = {
         for study in ("one_step", "dynamics", "initial_gradients", "energy_sweep")
     ],
 }
-RECORDED = ["cifar-probing", "imagenet-probing", "sentences", "which-way"]
+RECORDED = ["cifar-probing", "imagenet-probing", "sentences", "partial-backbone", "which-way"]
 RECORDED_TABLES = sorted(str(file) for file in Path("results").glob("*/*.*"))
 PACKAGE = Path("src/taskhead")
 SOURCE = sorted(str(file) for ending in ("py", "yaml") for file in PACKAGE.rglob(f"*.{ending}"))

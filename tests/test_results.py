@@ -24,6 +24,7 @@ from taskhead.method.features import extract_features
 from taskhead.method.finetuning import finetune
 from taskhead.method.head_preparation import HeadPreparation
 from taskhead.method.preparation import prepare_heads
+from taskhead.method.prepared import Prepared
 from taskhead.models.backbones import pretrained_backbone
 from taskhead.report import claims, figures
 from taskhead.report.choices import chosen_stop
@@ -112,14 +113,30 @@ def test_resumed_table_is_the_uninterrupted_one(
         pd.testing.assert_frame_equal(without_time(ours), whole, check_exact=True)
 
 
-def test_rows_of_a_batch_that_is_cut_agree_to_the_tolerance_of_the_flow(
+def test_rows_of_a_batch_that_is_cut_are_those_of_the_whole_batch(
     results: Path, smoke_results: Path
 ):
     path = table.table_path(results, "toy_linear", "toy")
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:9]))
     returned = compute_study("toy_linear", setting="toy", preset="smoke", results=results)
     whole = without_time(load(smoke_results, "toy_linear", "toy"))
-    pd.testing.assert_frame_equal(without_time(returned), whole, rtol=1e-6, atol=1e-7)
+    pd.testing.assert_frame_equal(without_time(returned), whole, check_exact=True)
+
+
+def test_continued_probing_is_asked_for_all_stops_of_the_plan(tmp_path: Path, monkeypatch):
+    asked = []
+
+    def prepare(*arguments: Any, **options: Any) -> list[Prepared]:
+        asked.append([each.tau for each in arguments[2]])
+        return prepare_heads(*arguments, **options)
+
+    monkeypatch.setattr(network_runs, "prepare_heads", prepare)
+    grid = {"setting": "digits", "preset": "smoke", "results": tmp_path, "seeds": [0]}
+    compute_study("energy_sweep", workers=1, **grid)
+    path = table.table_path(tmp_path, "energy_sweep", "digits")
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    compute_study("energy_sweep", workers=1, **grid)
+    assert asked == [[0, 4, 64]] * 2
 
 
 def test_table_does_not_depend_on_the_number_of_workers(smoke_results: Path, tmp_path: Path):

@@ -58,7 +58,13 @@ def test_settings_that_need_data_are_drawn_from_recorded_results(build: Build):
         Path(line.split("notebooks/")[1].split()[0]).stem: line.split("-p preset ")[1].split()[0]
         for line in shown
     }
-    for recorded in ("cifar-probing", "imagenet-probing", "sentences", "which-way"):
+    for recorded in (
+        "cifar-probing",
+        "imagenet-probing",
+        "sentences",
+        "partial-backbone",
+        "which-way",
+    ):
         assert presets.pop(recorded) == "laptop"
     assert set(presets.values()) == {"smoke"}
 

@@ -165,10 +165,15 @@ def _compute(
     preset: str,
     workers: int | None,
 ) -> None:
-    """Compute the pending runs and append their rows to the table as they come."""
+    """Compute the pending runs and append their rows to the table as they come.
+
+    Units are those of the whole plan: a head depends on all the stops that its probing is asked
+    for, so a table that is continued is the one of a single call.
+    """
     device = plan.inputs.device
     session = describe_session(preset, plan.values, device)
-    units = plan.kind.units(pending)
+    wanted = set(pending)
+    units = [unit for unit in plan.kind.units(plan.runs) if wanted.intersection(unit.runs)]
     if device.type != "cpu":
         workers = workers or 1  # runs would queue for one device
     clear_cache()
@@ -178,7 +183,7 @@ def _compute(
         work = spread(partial(_attempt, plan.kind, plan.inputs), units, workers)
         with tqdm(total=len(pending), desc=path.parent.name + " " + path.stem, unit="run") as bar:
             for found in work:
-                rows = dict(found)
+                rows = {run: rows for run, rows in found if run in wanted}
                 _check_same_backbone(rows, kept, path)
                 table.append(path, plan.kind.run, rows, session)
                 bar.update(len(rows))
