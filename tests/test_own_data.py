@@ -15,6 +15,7 @@ from taskhead.models.pretraining import small_convnet
 from taskhead.practice import figures
 from taskhead.practice.outcome import Final, Outcome
 from taskhead.practice.recommend import Advice
+from taskhead.practice.search import name_of
 from taskhead.tasks.datasets import load_digits, write_digits
 from taskhead.tasks.folders import load_task
 from taskhead.tasks.found import find_images
@@ -49,14 +50,18 @@ def test_written_digits_are_the_digits_to_a_network_for_grey_images(digits: Path
     assert torch.equal(grey.labels[nearest.indices], read.labels)
 
 
-def evidence(tau: float | None, energy: float | None, aie: float, *accuracies: float) -> list[dict]:
-    row = {"tau": tau, "energy": energy, "eps": 0.0, "aie": aie, "lr": 0.01, "epochs": 4}
+def evidence(
+    tau: int | None, energy: float | None, aie: float, *accuracies: float, **head: Any
+) -> list[dict]:
+    way = HeadPreparation(tau=tau, energy=energy, **head)
+    row = {**name_of(way), "aie": aie, "lr": 0.01, "epochs": 4}
     return [row | {"split": i, "val_accuracy": each} for i, each in enumerate(accuracies)]
 
 
 def advice(**finetuning: Any) -> Advice:
     rows = [*evidence(0, None, 0.9, 0.6, 0.8), *evidence(None, 0.5, 0.5, 0.7, 0.9)]
     rows += evidence(400, None, 0.1, 0.5)
+    rows += evidence(0, None, 0.8, 0.4, init_scale=0.1)
     other_rate = [row | {"lr": 0.1, "val_accuracy": 0.0} for row in rows]
     how = {"lr": 0.01, "epochs": 4} | finetuning
     return Advice(MILD, how, pd.DataFrame(rows + other_rate), pd.DataFrame(), False, "")
@@ -69,6 +74,7 @@ def test_each_preparation_is_a_point_at_its_energy_and_mean_accuracy():
         "no probing": pytest.approx((0.9, 0.7)),
         "probing down to energy 0.50": pytest.approx((0.5, 0.8)),
         "probing to the end": pytest.approx((0.1, 0.5)),
+        "no probing, initial scale 0.1": pytest.approx((0.8, 0.4)),
     }
     with_interval = [bars.get_label() for bars in figure.axes[0].containers if bars.has_yerr]
     assert with_interval == ["no probing", "probing down to energy 0.50"]

@@ -45,7 +45,7 @@ def test_recommendation_goes_into_the_library_as_it_is(backbone: nn.Module, shor
     result = finetune(prepared.backbone, prepared.head, train, train, **advice.finetuning)
     assert len(result.history) == advice.finetuning["epochs"] == 2
     assert "no probing" in advice.compared.index
-    assert advice.compared.shape[1] == 3
+    assert advice.compared.shape[1] == 2  # the first of three splits chose what is compared
     assert set(advice.evidence["lr"]) >= set(module.RATES)
     assert advice.reason
 
@@ -106,6 +106,41 @@ def test_search_continues_from_its_ledger(
     pd.testing.assert_frame_equal(whole.compared, first.compared)
 
 
+def test_finetunings_of_other_data_or_another_recipe_are_not_taken(
+    backbone: nn.Module, short: None, tmp_path: Path
+):
+    ledger = tmp_path / "runs.jsonl"
+    recommend(backbone, blobs(), minutes=5, ledger=ledger)
+    rows = len(ledger.read_text().splitlines())
+    blob = blobs()
+    relabelled = LabelledImages(blob.images, blob.labels.roll(1))
+    for count, (data, options) in enumerate([(relabelled, {}), (blob, {"seed": 1})], start=2):
+        recommend(backbone, data, minutes=5, ledger=ledger, **options)
+        assert len(ledger.read_text().splitlines()) > (count - 0.5) * rows
+
+
+def test_damaged_ledger_is_named_with_its_line(backbone: nn.Module, tmp_path: Path):
+    ledger = tmp_path / "runs.jsonl"
+    ledger.write_text('{"search": ""}\n{"tau": 0, "spl\n{"search": ""}\n')
+    with pytest.raises(ValueError, match=r"line 2 of .*runs.jsonl is damaged"):
+        recommend(backbone, blobs(), ledger=ledger)
+
+
+def test_features_that_tell_nothing_are_named(short: None):
+    class Blind(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(len(images), 4)
+
+    with pytest.raises(ValueError, match="probing hardly lowers the energy"):
+        recommend(Blind(), blobs(), minutes=5)
+
+
+def test_any_seed_serves_or_is_refused_at_once(backbone: nn.Module, short: None):
+    assert recommend(backbone, blobs(), minutes=5, seed=2**32 - 1).finetuning["seed"] == 2**32 - 1
+    with pytest.raises(ValueError, match="seed must be below"):
+        recommend(backbone, blobs(), minutes=5, seed=2**32)
+
+
 def test_budget_that_is_too_short_is_named_with_what_is_needed(backbone: nn.Module):
     with pytest.raises(ValueError, match=r"minutes must be at least .* got 1e-05"):
         recommend(backbone, blobs(), minutes=1e-5)
@@ -147,9 +182,18 @@ def test_default_is_recommended_unless_validation_tells_another_from_it(
     gains: list[float], recommended: HeadPreparation, told_apart: bool
 ):
     compared = pd.DataFrame({i: {NONE: 0.7 + g, MILD: 0.7} for i, g in enumerate(gains)})
-    best, told, reason = module._choose(compared, MILD)
+    best, told, reason = module._choose(compared, MILD, None)
     assert (best, told) == (recommended, told_apart)
     assert str(len(gains)) in reason
+
+
+@pytest.mark.parametrize(("images", "told_apart"), [(20, False), (2000, True)])
+def test_gain_on_validation_images_of_ones_own_must_exceed_what_so_few_can_tell(
+    images: int, told_apart: bool
+):
+    compared = pd.DataFrame({i: {NONE: 0.85, MILD: 0.8} for i in range(8)})
+    val = LabelledImages(torch.zeros(images, 1), torch.zeros(images, dtype=torch.int64))
+    assert module._choose(compared, MILD, val)[1] == told_apart
 
 
 def test_splits_hold_out_every_class_however_uneven():

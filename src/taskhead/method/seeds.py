@@ -20,13 +20,13 @@ PURPOSES = (
 )
 
 
-def stream(seed: int, purpose: str) -> int:
+def stream(seed: int, purpose: str, *numbers: int) -> int:
     """Return the seed of one purpose, a child of `seed` by NumPy's `SeedSequence`.
 
-    Streams of two purposes, or of two seeds, are independent. `purpose` is one of `PURPOSES`;
-    `seed` is at least 0.
+    Streams of two purposes, of two seeds, or of two `numbers` of one purpose are independent.
+    `purpose` is one of `PURPOSES`; `seed` is at least 0.
     """
-    child = np.random.SeedSequence(seed, spawn_key=(PURPOSES.index(purpose),))
+    child = np.random.SeedSequence(seed, spawn_key=(PURPOSES.index(purpose), *numbers))
     return int(child.generate_state(1)[0])
 
 

@@ -7,11 +7,10 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from taskhead.method.head_preparation import HeadPreparation
 from taskhead.method.prepared import Prepared
 from taskhead.practice.outcome import Final, Outcome
 from taskhead.practice.recommend import Advice
-from taskhead.practice.search import in_words
+from taskhead.practice.search import in_words, name_of, of_name
 from taskhead.report.panels import grid
 from taskhead.report.series import interval
 
@@ -37,16 +36,16 @@ def accuracy_against_energy(advice: Advice) -> Figure:
     how, rows = advice.finetuning, advice.evidence
     rows = rows[(rows["lr"] == how["lr"]) & (rows["epochs"] == how["epochs"])]
     figure, (axis,) = grid(1, height=5)  # of which the legend takes a third
-    for key, alike in rows.groupby(["tau", "energy", "eps"], sort=False, dropna=False):
-        tau, energy, eps = (None if pd.isna(value) else value for value in key)
-        way = HeadPreparation(None if tau is None else int(tau), energy, eps or 0.0)
+    chosen = name_of(advice.preparation)
+    for _, alike in rows.groupby(list(chosen), sort=False, dropna=False):
+        way = of_name(alike.iloc[0].to_dict())
         mean, half = interval(alike["val_accuracy"])
         axis.errorbar(
             alike["aie"].mean(),
             mean,
             yerr=None if np.isnan(half) else half,
-            fmt="s" if way == advice.preparation else "o",
-            ms=8 if way == advice.preparation else 5,
+            fmt="s" if name_of(way) == chosen else "o",
+            ms=8 if name_of(way) == chosen else 5,
             capsize=3,
             label=in_words(way),
         )

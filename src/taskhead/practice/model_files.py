@@ -1,5 +1,6 @@
 """A finetuned network on the disk: weights, a program that runs without this library, and facts."""
 
+import copy
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -31,7 +32,7 @@ def save_model(folder: Path, network: nn.Sequential, facts: dict[str, Any], imag
     few images of the kind that the network takes, N at least 2; programs take any number of them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    network = network.cpu().eval()
+    network = copy.deepcopy(network).cpu().eval()
     parts = {name: part.state_dict() for name, part in network.named_children()}
     torch.save(parts, folder / WEIGHTS)
     program = torch.export.export(

@@ -1,6 +1,5 @@
 """From a folder of images to a finetuned model with a report, within a budget of time."""
 
-import hashlib
 import platform
 import sys
 import time
@@ -39,6 +38,7 @@ from taskhead.practice.splits import joined
 from taskhead.tasks.folders import folder_label, load_task
 from taskhead.tasks.found import find_images
 from taskhead.tasks.names import printable
+from taskhead.tasks.storage import check_writable
 from taskhead.tasks.task import Task
 from taskhead.tasks.words import describe
 
@@ -118,6 +118,7 @@ def prepare(
     found = find_images(folder, labels=labels, domain=domain, skip_unreadable=skip_unreadable)
     for line in describe(found):
         say(line)
+    check_writable(out)
     network = pretrained_backbone(backbone, weights=weights, device=device)
     resized = interpolation(backbone)
     task = load_task(found.splits, found.ood, image_size=size, interpolation=resized).to(device)
@@ -149,7 +150,7 @@ def prepare(
             augment=augment,
             seed=seed,
             device=device,
-            ledger=out / f"search-{_digest(facts)}.jsonl",
+            ledger=out / "search.jsonl",
             say=say_in_time,
         )
     except BudgetTooShort as error:
@@ -219,7 +220,3 @@ def _facts(
             **{name: version(name) for name in ("torch", "torchvision")},
         },
     }
-
-
-def _digest(facts: dict[str, Any]) -> str:
-    return hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest()[:8]

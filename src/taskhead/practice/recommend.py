@@ -1,5 +1,6 @@
 """A recommendation: how to prepare the head for one's own data, and at which rate to finetune."""
 
+import copy
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -9,20 +10,22 @@ from typing import Any
 
 import pandas as pd
 import torch
+from scipy import stats
 from torch import nn
 
 from taskhead.method.augmentation import Augment
-from taskhead.method.batches import as_labelled
-from taskhead.method.checks import check_module, check_positive
+from taskhead.method.batches import LabelledImages, as_labelled
+from taskhead.method.checks import check_module, check_positive, check_seed
 from taskhead.method.head_preparation import HeadPreparation
 from taskhead.method.preparation import as_preparations
 from taskhead.method.prepared import Prepared, count_classes
-from taskhead.practice.search import END, Ledger, Recipe, Search, in_words
-from taskhead.practice.splits import Splits
+from taskhead.practice.search import END, Ledger, Recipe, Search, digest, in_words
+from taskhead.practice.splits import HELD_OUT, Splits
 from taskhead.report.principles import SMALL_SCALE
 from taskhead.report.series import interval
 
 SHARES = (0.25, 0.5, 0.75)  # of the range of energies, where levels lie
+LEAST_FALL = 0.01  # of the energy, below which there is nothing to choose
 SMOOTHING = 0.3
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 POINT = 0.01  # of accuracy
@@ -50,7 +53,8 @@ class Advice:
 
     `preparation` goes to `prepare_heads`, `finetuning` holds keyword arguments of `finetune`.
     `evidence` has a row for each finetuning of the search. `compared` holds the validation
-    accuracies of the preparations (rows) that were compared over splits (columns). `told_apart`
+    accuracies of the preparations (rows) that were compared over splits (columns), those after the
+    first if there are any, as the first chose what is compared. `told_apart`
     says whether they tell the recommended preparation from the default, probing halfway down;
     `reason` puts it in a sentence.
     """
@@ -128,16 +132,19 @@ def recommend(
     began = time.monotonic()
     check_module("backbone", backbone)
     check_positive("minutes", minutes)
+    check_seed(seed)
     more = as_preparations("also", also) if also else []
     data = as_labelled(train)
     target = torch.device(device) if device else data.labels.device
     data, held_out = data.to(target), None if val is None else as_labelled(val).to(target)
     splits = Splits(data, held_out, SPLITS, seed)
+    recipe = Recipe(batch_size, weight_decay, augment, seed)
+    parts = [data] if held_out is None else [data, held_out]
     search = Search(
-        backbone.to(target),
+        copy.deepcopy(backbone).to(target),
         splits,
-        Recipe(batch_size, weight_decay, augment, seed),
-        Ledger(ledger),
+        recipe,
+        Ledger(ledger, digest(backbone, parts, recipe) if ledger else ""),
         began + 60 * minutes,
         to_follow,
         say,
@@ -156,7 +163,7 @@ def recommend(
     first = {p: search.run(head, split=0, lr=rate, epochs=epochs) for p, head in heads.items()}
     kept = _better_half(first, always=(_NONE, mild, _END))
     compared = _compare(search, kept, rate, epochs)
-    best, told_apart, reason = _choose(compared, mild)
+    best, told_apart, reason = _choose(compared, mild, held_out)
     finetuning = {"epochs": epochs, "lr": rate, "batch_size": batch_size}
     finetuning |= {"weight_decay": weight_decay, "augment": augment, "seed": seed}
     table = compared.rename(index=in_words)
@@ -171,6 +178,11 @@ def _choices(search: Search, n_classes: int) -> list[HeadPreparation]:
     guess = math.sqrt((n_classes - 1) / n_classes)
     floor, top = ends[_END].aie, min(ends[_NONE].aie, guess)
     search.say(f"the energy falls from {ends[_NONE].aie:.2f} without probing to {floor:.2f}")
+    if top - floor < LEAST_FALL:
+        raise ValueError(
+            f"probing hardly lowers the energy on these features, from {top:.3f} to {floor:.3f}; "
+            "finetune without probing, or give a backbone whose features tell the classes apart"
+        )
     levels = [floor + share * (top - floor) for share in SHARES[::-1]]
     smoothed = HeadPreparation(tau=END, eps=SMOOTHING)
     down = [HeadPreparation(energy=round(level, 4)) for level in levels]
@@ -209,7 +221,8 @@ def _better_half(
 def _compare(search: Search, kept: list[HeadPreparation], rate: float, epochs: int) -> pd.DataFrame:
     """Finetune what is kept on further splits while there is time; one column a split.
 
-    A split counts if every preparation has a result on it.
+    A split counts if every preparation has a result on it. The first chose what is compared, and
+    counts only if there is no other.
     """
     found = {}
     for split in range(len(search.splits)):
@@ -221,15 +234,26 @@ def _compare(search: Search, kept: list[HeadPreparation], rate: float, epochs: i
                 p: search.run(head, split=split, lr=rate, epochs=epochs)["val_accuracy"]
                 for p, head in heads.items()
             }
-    return pd.DataFrame(found)
+    return pd.DataFrame(found if len(found) == 1 else {k: found[k] for k in found if k})
 
 
-def _choose(compared: pd.DataFrame, mild: HeadPreparation) -> tuple[HeadPreparation, bool, str]:
-    """Return what to recommend, whether validation tells it from halfway down, and why."""
+def _choose(
+    compared: pd.DataFrame, mild: HeadPreparation, val: LabelledImages | None
+) -> tuple[HeadPreparation, bool, str]:
+    """Return what to recommend, whether validation tells it from halfway down, and why.
+
+    Without validation images of one's own, splits overlap. With them, all splits are judged on the
+    same images, and how many differ between two preparations is not known: a gain counts if it
+    also exceeds that of two accuracies on other images each.
+    """
     means, n = compared.mean(axis=1), compared.shape[1]
     best: Any = means.idxmax()
     accuracies: dict[Any, pd.Series] = dict(compared.iterrows())
-    gain, half = interval(accuracies[best] - accuracies[mild], points=len(compared) - 1)
+    points, overlap = len(compared) - 1, HELD_OUT / (1 - HELD_OUT) if val is None else 0.0
+    gain, half = interval(accuracies[best] - accuracies[mild], points=points, overlap=overlap)
+    if val is not None:
+        chance = sum(means[way] * (1 - means[way]) for way in (best, mild)) / len(val)
+        half = math.hypot(half, float(stats.norm.ppf(1 - 0.025 / points)) * math.sqrt(chance))
     said = (
         f"{in_words(best)} has the best validation accuracy, {means[best]:.3f} over {n} "
         f"split{'s' * (n > 1)}"

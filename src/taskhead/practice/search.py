@@ -1,21 +1,25 @@
 """The finetunings behind a recommendation: which, within a budget of time, and none twice."""
 
+import hashlib
 import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
 from torch import nn
 
 from taskhead.method.augmentation import Augment
-from taskhead.method.features import extract_features
+from taskhead.method.batches import LabelledImages
+from taskhead.method.features import extract_features, fingerprint
 from taskhead.method.finetuning import finetune
 from taskhead.method.head_preparation import HeadPreparation
 from taskhead.method.preparation import prepare_heads
 from taskhead.method.prepared import EnergyNotReached, Prepared, views_that_fit
+from taskhead.method.seeds import stream
 from taskhead.practice.splits import Splits
 
 FIRST = 10  # finetunings of full length on the first split
@@ -39,21 +43,34 @@ class Recipe:
 class Ledger:
     """Finished finetunings by their keys, in a file of JSON lines if there is a path.
 
-    A search that was stopped continues from the same file.
+    A search that was stopped continues from the same file. Rows of other searches, whose `search`
+    is not this one, stay there and are passed over.
     """
 
     path: Path | None = None
+    search: str = ""
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Read what is there; a last line that was cut off is taken out."""
+        """Read what is there; a last line that was cut off is taken out.
+
+        Raises `ValueError` if another line is damaged.
+        """
         if self.path is None or not self.path.exists():
             return
         lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
         if lines and not lines[-1].endswith("\n"):
             lines = lines[:-1]
             self.path.write_text("".join(lines), encoding="utf-8")
-        self.rows += map(json.loads, lines)
+        for number, line in enumerate(lines, start=1):
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                raise ValueError(
+                    f"line {number} of {self.path} is damaged; take it out, or give another folder"
+                ) from None
+            if row.pop("search", "") == self.search:
+                self.rows.append(row)
 
     def find(self, key: dict[str, Any]) -> dict[str, Any] | None:
         """Return the row of a key, None if there is none yet."""
@@ -68,7 +85,7 @@ class Ledger:
         if self.path:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+                file.write(json.dumps(row | {"search": self.search}) + "\n")
 
 
 @dataclass
@@ -120,7 +137,7 @@ class Search:
                 batch_size=self.recipe.batch_size,
                 views=views_that_fit(len(train)),
                 augment=self.recipe.augment,
-                seed=self.recipe.seed + split,
+                seed=stream(self.recipe.seed, "split", split),
             )
         except EnergyNotReached as error:
             found = error.prepared
@@ -180,7 +197,10 @@ class Search:
 
     def _finetune(self, head: Prepared, split: int, lr: float, epochs: int) -> dict[str, Any]:
         train, val = self.splits[split]
-        how: dict[str, Any] = {**vars(self.recipe), "seed": self.recipe.seed + split}
+        how: dict[str, Any] = {
+            **vars(self.recipe),
+            "seed": stream(self.recipe.seed, "split", split),
+        }
         try:
             result = finetune(head.backbone, head.head, train, val, epochs=epochs, lr=lr, **how)
         except FloatingPointError:
@@ -189,11 +209,33 @@ class Search:
         return {"outcome": "done", "val_accuracy": last.val_accuracy, "val_loss": last.val_loss}
 
 
+def digest(backbone: nn.Module, parts: Sequence[LabelledImages], recipe: Recipe) -> str:
+    """Return 12 hex digits that tell searches on other networks, data or recipes apart."""
+    augment = getattr(recipe.augment, "__qualname__", recipe.augment)  # of a function, its name
+    found = hashlib.sha256(
+        f"{fingerprint(backbone)} {vars(recipe) | {'augment': augment}}".encode()
+    )
+    for part in parts:
+        for tensor in (part.images, part.labels):
+            found.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
+            found.update(tensor.cpu().contiguous().numpy().data)
+    return found.hexdigest()[:12]
+
+
 def name_of(preparation: HeadPreparation) -> dict[str, Any]:
     """Return the fields of a preparation, as a row holds them."""
     energy = None if preparation.energy is None else round(preparation.energy, 4)
     hidden = " ".join(map(str, preparation.hidden))
     return vars(preparation) | {"energy": energy, "hidden": hidden}
+
+
+def of_name(row: dict[str, Any]) -> HeadPreparation:
+    """Return the preparation that `name_of` gave a row its fields of."""
+    own = {each.name: row[each.name] for each in fields(HeadPreparation)}
+    tau = None if pd.isna(own["tau"]) else int(own["tau"])
+    energy = None if pd.isna(own["energy"]) else own["energy"]
+    hidden = tuple(map(int, own["hidden"].split()))
+    return HeadPreparation(**own | {"tau": tau, "energy": energy, "hidden": hidden})
 
 
 def in_words(preparation: HeadPreparation) -> str:
