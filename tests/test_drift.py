@@ -8,6 +8,7 @@ import torch
 from problems import changed, probe_at_taus
 from torch import nn
 
+from taskhead.experiments.plan import make_plan
 from taskhead.method.batches import LabelledImages, shuffled_batches
 from taskhead.method.features import extract_features
 from taskhead.method.heads import make_head
@@ -29,7 +30,7 @@ def probed(backbone: nn.Module, bn_mode: str, taus: list[int]) -> list[tuple[nn.
     n_features = extract_features(backbone, images().images).shape[1]
     head = make_head(n_features, 3)
     found = probe_through_backbone(backbone, head, images(), taus=taus, bn_mode=bn_mode, **RUN)
-    return [(drifted, probed) for _, drifted, probed in found]
+    return [(drifted, standing.head) for drifted, standing in found]
 
 
 def test_head_probed_in_eval_mode_is_that_of_probing():
@@ -108,3 +109,27 @@ def test_random_state_is_left_alone():
     before = torch.random.get_rng_state()
     probed(backbone, "train", TAUS)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_steps_are_those_that_were_taken_where_a_last_image_joins_the_batch_before():
+    found = probe_through_backbone(
+        small_convnet(), make_head(64, 3), images(31), taus=[2], **RUN | {"batch_size": 30}
+    )
+    ((_, standing),) = found
+    assert (standing.epochs, standing.steps) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("study", "option"),
+    [
+        ("batchnorm_drift", {"dropout": True}),
+        ("batchnorm_drift", {"reinitialised_blocks": 1}),
+        ("one_step", {"ft_eps": 0.1}),
+        ("dynamics", {"ft_eps": 0.1}),
+    ],
+)
+def test_what_a_study_cannot_do_is_refused_before_a_row_claims_it(study: str, option: dict):
+    plan = make_plan(study, setting="digits", preset="smoke", options=option)
+    unit = plan.kind.units(plan.runs)[0]
+    with pytest.raises(ValueError, match=next(iter(option))):
+        plan.kind.compute(plan.inputs, unit)

@@ -7,7 +7,12 @@ import torch
 from problems import changed
 from torch import nn
 
-from taskhead.method.features import extract_features, fingerprint, reinitialise_last_blocks
+from taskhead.method.features import (
+    extract_features,
+    fingerprint,
+    last_blocks,
+    reinitialise_last_blocks,
+)
 from taskhead.models.pretraining import small_convnet
 from taskhead.models.resnets import CifarResNet
 
@@ -53,6 +58,12 @@ def test_only_the_last_blocks_change_and_the_seed_decides_how(blocks: int):
     assert all(name.startswith("layer3.") for name in names)
     assert not changed(again, backbone.state_dict())
     assert changed(other, backbone.state_dict())
+
+
+def test_stages_are_counted_by_their_numbers():
+    stages = {f"layer{n}": nn.Sequential(nn.Linear(2, 2)) for n in (1, 2, 9, 10)}
+    backbone = nn.ModuleDict({"layers": nn.ModuleDict(stages)})
+    assert last_blocks(backbone, 1)[0] is stages["layer10"][0]
 
 
 @pytest.mark.parametrize(

@@ -169,3 +169,22 @@ def test_best_energy_is_sure_where_every_seed_agrees_and_open_where_accuracies_a
     (open_,) = principle_tables.best_energies(steps.assign(val_accuracy=noise)).to_dict("records")
     assert open_["from"] < open_["best energy"] < open_["to"]
     assert open_["to"] - open_["from"] > 0.5
+
+
+def test_stop_at_which_seeds_are_lost_is_not_the_one_that_validation_prefers(tables):
+    early = runs(reinitialised_blocks=0, tau=2, val_accuracy=0.80, test_accuracy=0.7)
+    late = runs(reinitialised_blocks=0, tau=8, val_accuracy=0.85, test_accuracy=0.7)
+    late.loc[1:, "outcome"] = "diverged"
+    assert principles.best_stop(pd.concat([early, late])) == "tau = 2"
+    assert principles.best_stop(late) == "tau = 8"
+
+
+def test_smoothing_at_which_a_seed_is_lost_does_not_count(tables):
+    parts = [
+        runs(eps=eps, ft_eps=0.0, relative_euclidean=lambda n, e=eps: 1 + 2 * e + n / 50)
+        for eps in (0.0, 0.1, 0.3, 0.5)
+    ]
+    parts[-1].loc[0, "outcome"] = "diverged"
+    tables["label_smoothing"] = pd.concat(parts[1:])
+    _, found = one(principles.smoothing_moves(ANY, parts[0]))
+    assert found.effect == pytest.approx(0.6)

@@ -154,8 +154,7 @@ def test_drift_is_said_relative_to_the_norm(seeds: list[int]):
             "tau": tau,
             "bn_mode": mode,
             "outcome": "done" if tau < 16 else "diverged",
-            "euclidean": (1 + 2 * seed) * (mode == "train") * (tau > 0) * tau,
-            "z0_norm": 10.0,
+            "relative_euclidean": (0.1 + 0.2 * seed) * (mode == "train") * (tau > 0) * tau,
             "aie": 0.5,
             "probe_val_accuracy": 0.25,
         }

@@ -1,7 +1,7 @@
 """BatchNorm drift: what head probing in train mode does to the features of a frozen backbone."""
 
-import math
 import time
+from itertools import product
 
 from taskhead.experiments.inputs import Found, Inputs, Unit, load
 from taskhead.experiments.measures import Finished, measure_probing
@@ -11,7 +11,6 @@ from taskhead.method.augmentation import as_augmentation
 from taskhead.method.head_preparation import HeadPreparation
 from taskhead.method.preparation import new_head
 from taskhead.method.prepared import score, see
-from taskhead.method.probing import Probed
 from taskhead.method.seeds import stream
 from taskhead.method.through_backbone import probe_through_backbone
 
@@ -24,9 +23,13 @@ def compute(inputs: Inputs, unit: Unit) -> Found:
     features after probing, on the validation split; energies and probing accuracies are those of
     the probed head on the features after probing. `wall_s` is the seconds since probing began.
 
-    Raises `ValueError` if the probing rate is "auto", which is for features that stay.
+    Raises `ValueError` if the probing rate is "auto", which is for features that stay, or if a run
+    asks for dropout, new blocks or an energy, which this probing has not.
     """
     first = unit.runs[0]
+    for key, run in product(("dropout", "reinitialised_blocks", "energy"), unit.runs):
+        if value := getattr(run, key):
+            raise ValueError(f"a study of drift takes no {key}, got {value!r}")
     start = load(inputs, first)
     parts, augment = [start.task.train, start.task.val], as_augmentation(first.augment)
     if first.hp_lr == "auto":
@@ -46,10 +49,8 @@ def compute(inputs: Inputs, unit: Unit) -> Found:
         seed=stream(first.seed, "probing"),
     )
     found = []
-    for run, (tau, drifted, head) in zip(unit.runs, probed, strict=True):
-        steps = tau * math.ceil(len(parts[0]) / run.batch_size)
+    for run, (drifted, standing) in zip(unit.runs, probed, strict=True):
         seen = see(drifted, parts, views=0, augment=augment, seed=run.seed)
-        standing = Probed(head, tau, steps, run.hp_lr)
         prepared = score(part_of(run, HeadPreparation), drifted, standing, seen, parts)
         row = {
             "outcome": prepared.outcome,

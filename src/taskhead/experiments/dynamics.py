@@ -9,7 +9,7 @@ from torch.nn.functional import cosine_similarity
 from taskhead.experiments import network_runs
 from taskhead.experiments.inputs import Found, Inputs, Prerequisites, Row, Unit, load
 from taskhead.experiments.measures import measure_probing
-from taskhead.experiments.one_step import mode, one_view, row_of
+from taskhead.experiments.one_step import mode, one_view, refuse_smoothing, row_of
 from taskhead.experiments.run import Run
 from taskhead.method.adaptation import measure
 from taskhead.method.energy import average_initial_energy
@@ -34,8 +34,11 @@ def compute(inputs: Inputs, unit: Unit) -> Found:
     those before finetuning. Measures of features compare the epoch with z_0, in validation.
 
     A run that is not done has one row, without an epoch.
+
+    Raises `ValueError` if finetuning is to smooth labels: the steps have hard ones.
     """
     (run,) = unit.runs
+    refuse_smoothing(run)
     watch = _Watch(run, load(inputs, run))
     done = network_runs.finish(inputs, unit, after_epoch=watch)
     row = {"outcome": done.outcome, "reason": done.reason, "backbone_sha256": done.start.sha256}

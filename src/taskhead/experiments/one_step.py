@@ -37,8 +37,11 @@ def compute(inputs: Inputs, unit: Unit) -> Found:
     All training images stand in one view, as finetuning sees them, and the whole backbone has one
     rate. Features, the factors of their change and the change itself are those of these views, in
     float64 where the device has it: the error of a prediction is small beside the features.
+
+    Raises `ValueError` if finetuning is to smooth labels: the factors are those of hard ones.
     """
     run = unit.runs[0]
+    refuse_smoothing(run)
     start = load(inputs, run)
     prepared = prepare(inputs, trajectory(run), unit.preparations)[part_of(run, HeadPreparation)]
     row = {"outcome": prepared.outcome, "reason": prepared.reason, "backbone_sha256": start.sha256}
@@ -56,6 +59,12 @@ def compute(inputs: Inputs, unit: Unit) -> Found:
         around, head, start.task.train.labels, lrs=[each.ft_lr for each in unit.runs]
     )
     return [(each, [row | row_of(step)]) for each, step in zip(unit.runs, steps, strict=True)]
+
+
+def refuse_smoothing(run: Run) -> None:
+    """Raise `ValueError` if the finetuning of a run smooths labels."""
+    if run.ft_eps:
+        raise ValueError(f"single steps have hard labels; ft_eps must be 0, got {run.ft_eps}")
 
 
 def one_view(run: Run, images: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Features z = f(x; B): extract them, tell backbones apart, re-initialise their last blocks."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, get_args
@@ -95,12 +96,13 @@ def last_blocks(backbone: nn.Module, blocks: int) -> list[nn.Module]:
     Raises `ValueError` if the backbone has no such stages, or the last has fewer blocks.
     """
     stages = {
-        name.split(".")[-1]: module
+        int(found[1]): module
         for name, module in backbone.named_modules()
-        if name.split(".")[-1].startswith("layer") and isinstance(module, nn.Sequential)
+        if (found := re.fullmatch(r"(?:.*\.)?layer(\d+)", name))
+        and isinstance(module, nn.Sequential)
     }
     if not stages:
-        raise ValueError("the backbone has no stages named layer1, layer2, ...; nothing to reset")
+        raise ValueError("the backbone has no stages named layer1, layer2, ..., so no last blocks")
     last = list(stages[max(stages)])
     if not 1 <= blocks <= len(last):
         raise ValueError(f"blocks must be 1 .. {len(last)}, got {blocks}")

@@ -1,7 +1,6 @@
 """Prepare heads: probe them on a backbone's features, and measure the energy that they leave."""
 
 import copy
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -24,7 +23,7 @@ from taskhead.method.features import BN_MODES, BnMode, extract_features, reiniti
 from taskhead.method.head_preparation import HeadPreparation
 from taskhead.method.heads import make_head, rescale_inputs
 from taskhead.method.prepared import EnergyNotReached, Prepared, Seen, count_classes, score, see
-from taskhead.method.probing import Probed, probe_head
+from taskhead.method.probing import probe_head
 from taskhead.method.rates import probing_rate
 from taskhead.method.seeds import stream
 from taskhead.method.through_backbone import probe_through_backbone
@@ -226,7 +225,7 @@ def _prepare_jointly(
     features = extract_features(network, train.images[:2])
     head = new_head(features, count_classes(parts), start, recipe.seed)
     by_tau = {each.tau: each for each in alike}
-    for tau, standing, probed in probe_through_backbone(
+    for standing, probed in probe_through_backbone(
         network,
         head,
         train,
@@ -238,7 +237,5 @@ def _prepare_jointly(
         seed=stream(recipe.seed, "probing"),
         **recipe.optimiser,
     ):
-        steps = tau * math.ceil(len(train) / recipe.batch_size)
-        probed = Probed(probed, tau, steps, recipe.lr)
         seen = see(standing, parts, **recipe.sight | {"views": 0})
-        yield score(by_tau[tau], standing, probed, seen, parts)
+        yield score(by_tau[int(probed.epochs)], standing, probed, seen, parts)

@@ -78,8 +78,10 @@ def probe_head(
     """Probe a copy of a head along one trajectory, and return it at every stop.
 
     SGD with Nesterov momentum at a constant rate, so the head at tau equals that of a run stopped
-    at tau; on CPU it does so bit for bit. An epoch takes one view of each image, drawn at random.
-    The energy is measured after every step. The head at an energy lies on the line between the
+    at tau; on CPU it does so bit for bit. With `halve` it does unless only one of them begins anew,
+    as energies are measured up to the last of all stops. An epoch takes one view of each image,
+    drawn at random. The energy is measured after every step as long as an energy is to be reached,
+    and with `halve` after every epoch. The head at an energy lies on the line between the
     heads before and after the first step down to it, where it has this energy up to 1e-4.
 
     Parameters

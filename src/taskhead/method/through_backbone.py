@@ -17,7 +17,7 @@ from taskhead.method.checks import (
     check_share,
 )
 from taskhead.method.features import BN_MODES, has_batchnorm, last_blocks, set_mode
-from taskhead.method.probing import sgd
+from taskhead.method.probing import Probed, sgd
 
 
 def probe_through_backbone(
@@ -35,8 +35,8 @@ def probe_through_backbone(
     bn_mode: str = "eval",
     trained_blocks: int = 0,
     seed: int = 0,
-) -> Iterator[tuple[int, nn.Module, nn.Module]]:
-    """Probe a head with the backbone in the loop; yield tau and copies of both at every tau.
+) -> Iterator[tuple[nn.Module, Probed]]:
+    """Probe a head with the backbone in the loop; yield copies of both at every tau.
 
     The head is trained as by `probe_head`. In `bn_mode` "train", which is what the authors' code
     does, each batch is normalised by its own statistics and moves the running ones; in "eval" the
@@ -56,9 +56,11 @@ def probe_through_backbone(
         set_mode(block.requires_grad_(True), "train")
     optimiser = sgd(nn.ModuleList([*blocks, head]), lr, momentum, weight_decay)
     generator, merge = torch.Generator().manual_seed(seed), has_batchnorm(backbone)
+    steps = 0
     for epoch in range(taus[-1] + 1):
         if epoch in taus:
-            yield epoch, copy.deepcopy(backbone).requires_grad_(True).eval(), copy.deepcopy(head)
+            standing = copy.deepcopy(backbone).requires_grad_(True).eval()
+            yield standing, Probed(copy.deepcopy(head).eval(), epoch, steps, lr)
         if epoch == taus[-1]:
             return
         for batch in shuffled_batches(
@@ -70,3 +72,4 @@ def probe_through_backbone(
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
+            steps += 1

@@ -19,6 +19,7 @@ from taskhead.method.evaluation import evaluate
 from taskhead.method.features import extract_features
 from taskhead.method.finetuning import FinetuneResult, finetune
 from taskhead.method.heads import make_head
+from taskhead.method.seeds import seeded
 from taskhead.models.checkpoints import CLASSIFIERS, load_checkpoint
 from taskhead.models.resnets import resnet18_cifar_stem
 from taskhead.models.torchvision import Normalise
@@ -64,8 +65,7 @@ def small_convnet(*, seed: int = 0) -> nn.Sequential:
     with stride 2), then the mean over positions: (N, 1, H, W) to (N, 64). The initialisation is
     drawn from `seed`; the global random state is not changed.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return GreyNetwork(
             *_block(1, 16, stride=1),
             *_block(16, 32, stride=2),
@@ -77,8 +77,7 @@ def small_convnet(*, seed: int = 0) -> nn.Sequential:
 
 def cifar_resnet18(*, width: int = 64, seed: int = 0) -> nn.Sequential:
     """Return an untrained ResNet-18 with CIFAR stem for uint8 images, 8 * width features."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return nn.Sequential(Normalise(CIFAR_MEAN, CIFAR_STD), resnet18_cifar_stem(width=width))
 
 

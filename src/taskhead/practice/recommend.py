@@ -252,7 +252,8 @@ def _choose(
     points, overlap = len(compared) - 1, HELD_OUT / (1 - HELD_OUT) if val is None else 0.0
     gain, half = interval(accuracies[best] - accuracies[mild], points=points, overlap=overlap)
     if val is not None:
-        chance = sum(means[way] * (1 - means[way]) for way in (best, mild)) / len(val)
+        rates = [float(accuracies[way].mean()) for way in (best, mild)]
+        chance = sum(rate * (1 - rate) for rate in rates) / len(val)
         half = math.hypot(half, float(stats.norm.ppf(1 - 0.025 / points)) * math.sqrt(chance))
     said = (
         f"{in_words(best)} has the best validation accuracy, {means[best]:.3f} over {n} "

@@ -119,9 +119,8 @@ def settings_side_by_side(table: pd.DataFrame) -> Figure:
 
 def batchnorm_drift(table: pd.DataFrame) -> Figure:
     """Draw what probing in train mode does, from `batchnorm_drift`, against tau."""
-    relative = table.assign(euclidean=table["euclidean"] / table["z0_norm"])
-    lines = {f"{mode} mode": rows for mode, rows in relative.groupby("bn_mode")}
-    labels = {"euclidean": r"distance from $z_0$ $/ \|z_0\|$", **ENERGY, **PROBED}
+    lines = {f"{mode} mode": rows for mode, rows in table.groupby("bn_mode")}
+    labels = {"relative_euclidean": r"distance from $z_0$ $/ \|z_0\|$", **ENERGY, **PROBED}
     return panels(lines, labels, x="tau")
 
 

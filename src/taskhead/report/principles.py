@@ -57,7 +57,7 @@ def validation_stops(results: Path, sweeps: pd.DataFrame) -> Found:
 def smoothing_moves(results: Path, sweeps: pd.DataFrame) -> Found:
     """Test whether the distance grows with the smoothing, after probing to the end."""
     for name, runs in _by_smoothing(results, sweeps):
-        moved = runs.pivot(index="seed", columns="eps", values="relative_euclidean")
+        moved = _by_eps(runs, "relative_euclidean")
         eps = pd.DataFrame(np.tile(moved.columns, (len(moved), 1)), columns=moved.columns)
         yield name, len(moved), rules.trend(eps, moved)
 
@@ -65,10 +65,10 @@ def smoothing_moves(results: Path, sweeps: pd.DataFrame) -> Found:
 def smoothing_pays(results: Path, sweeps: pd.DataFrame) -> Found:
     """Compare the smoothing that validation prefers with none."""
     for name, runs in _by_smoothing(results, sweeps):
-        val, test = (
-            runs.pivot(index="seed", columns="eps", values=c)
-            for c in ("val_accuracy", "test_accuracy")
-        )
+        val, test = (_by_eps(runs, name) for name in ("val_accuracy", "test_accuracy"))
+        if 0.0 not in val or val.shape[1] < 2:
+            yield name, len(val), Evidence()
+            continue
         chosen = val.drop(columns=0.0).mean().idxmax()
         found = rules.difference(test[chosen] - test[0.0])
         yield name, len(test), replace(found, note=f"validation prefers eps = {chosen:g}")
@@ -102,7 +102,7 @@ def new_blocks_pay(results: Path, sweeps: pd.DataFrame) -> Found:
     table = read_study("partial_backbone", results)
     for name, runs in table.groupby("setting", sort=False) if len(table) else ():
         kept, new = (_preferred(runs[runs["reinitialised_blocks"] == n]) for n in (0, 1))
-        yield str(name), len(kept), rules.difference(new - kept)
+        yield str(name), len(kept), rules.difference((new - kept).dropna())
 
 
 def mild_beats_rates(results: Path, sweeps: pd.DataFrame) -> Found:
@@ -175,6 +175,11 @@ def _by_smoothing(results: Path, sweeps: pd.DataFrame) -> Iterator[tuple[str, pd
         yield str(name), done(with_none(runs, sweeps))
 
 
+def _by_eps(runs: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return a column by seed and smoothing, for amounts at which all seeds are done."""
+    return runs.pivot(index="seed", columns="eps", values=column).dropna(axis=1)
+
+
 def like(sweeps: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the sweep in the setting, domain and preset of these runs."""
     keys = ["setting", "domain", "preset"]
@@ -188,9 +193,14 @@ def _levels(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_stop(runs: pd.DataFrame) -> str:
-    """Return the stop of the best mean validation accuracy."""
-    kept = done(runs).assign(stop=stops)
-    return str(kept.groupby("stop")["val_accuracy"].mean().idxmax())
+    """Return the stop of the best mean validation accuracy, of those at which all seeds are done.
+
+    Where there is none of these, all stops count.
+    """
+    by_stop = done(runs).assign(stop=stops).groupby("stop")
+    means = by_stop["val_accuracy"].mean()
+    whole = by_stop["seed"].nunique() == runs["seed"].nunique()
+    return str((means[whole] if whole.any() else means).idxmax())
 
 
 def preferred(runs: pd.DataFrame) -> pd.DataFrame:

@@ -165,7 +165,7 @@ def comparison(ends: pd.DataFrame, judged_on: str = "test_accuracy") -> str:
 
 def drift(table: pd.DataFrame) -> str:
     """Say what probing in train mode did, from a `batchnorm_drift` table."""
-    runs = done(table).assign(distance=table["euclidean"] / table["z0_norm"])
+    runs = done(table).assign(distance=table["relative_euclidean"])
     modes_done = runs[runs["tau"] > 0].groupby("tau")["bn_mode"].nunique()
     taus = modes_done.index[modes_done == 2]
     if taus.empty:
