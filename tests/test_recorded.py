@@ -13,7 +13,7 @@ from taskhead.experiments.images import load_right
 from taskhead.experiments.kinds import KINDS
 from taskhead.experiments.plan import make_plan
 from taskhead.experiments.provenance import load_provenance
-from taskhead.experiments.run import Run
+from taskhead.experiments.run import ProbingRun, Run, field_names
 from taskhead.experiments.settings import SETTING_NAMES, load_setting
 from taskhead.report import (
     claims,
@@ -95,6 +95,17 @@ def test_recorded_table_is_complete_and_its_provenance_says_so(study: str, setti
     assert sum(session["rows"] for session in sessions) >= len(rows)
     assert all("changed" not in session["commit"] for session in sessions)
     assert all(str(Path.home()).encode() not in file.read_bytes() for file in path.parent.iterdir())
+
+
+def test_recorded_heads_of_one_probing_have_one_rate():
+    keys = [name for name in field_names(ProbingRun) if name not in ("tau", "energy")]
+    for file in sorted(tables.recorded_folder().glob("*/*.csv")):
+        rows = pd.read_csv(file)
+        if "probed_lr" in rows and "hp_lr" in rows:
+            probed = rows[rows["tau"].ne(0) & rows["outcome"].eq("done")]
+            known = [key for key in keys if key in rows]
+            rates = probed.groupby(known, dropna=False)["probed_lr"].agg(["min", "max"])
+            assert (rates["max"] < 1.01 * rates["min"]).all(), file  # a halving is a factor of 2
 
 
 def test_every_recorded_commit_is_in_the_history():
