@@ -262,3 +262,8 @@ def test_page_on_dynamics_says_what_orders_the_runs_on_digits():
     orders = bounds.bounds(joined).loc["digits", "order"].astype(str)
     assert float(orders["AIE"].split()[0]) > 0.9
     assert all(abs(float(each.split()[0])) < 0.2 for each in orders.drop("AIE"))
+
+
+def test_page_on_deviations_says_why_plants_have_a_smaller_rate():
+    ends = table("rate_search", "cifar10-to-plants").query("tau == 400 and ft_lr == 0.01")
+    assert (ends["outcome"] == "diverged").all()
