@@ -313,3 +313,20 @@ def test_page_on_the_length_of_probing_says_what_finetuning_adds():
     not_shown = added.index[added["gain"] <= added["± 95 %"]].tolist()
     assert not_shown == ["imagenet-to-pacs (photo)", "imagenet-to-solar-cells"]
     assert added["gain"].drop(not_shown).between(0.015, 0.095).all()
+
+
+def test_page_on_new_blocks_says_what_vehicles_show():
+    runs, sweep = (
+        table(study, "cifar10-to-vehicles") for study in ("partial_backbone", "energy_sweep")
+    )
+    shown = principle_tables.by_new_blocks(runs)
+    gains = shown["gain over no new block"].drop(0)
+    assert (gains > shown["± 95 %"].drop(0)).all()
+    highest = sweep.groupby(stops(sweep))["test_accuracy"].mean().max()
+    assert (shown["test_accuracy"].drop(0) > highest).all()
+    by_tau = runs.pivot_table("test_accuracy", "tau", "reinitialised_blocks")
+    assert abs(by_tau.loc[0, 1] - by_tau.loc[0, 0]) < 0.01
+    assert by_tau.idxmax().drop(0).tolist() == [by_tau.index.max()] * 2
+    assert (shown["probed_epochs"] == by_tau.index.max()).all()
+    assert (shown["aie"].drop(0) < 0.4 * shown["aie"][0]).all()
+    assert (shown["relative_euclidean"].drop(0) > 1.5 * shown["relative_euclidean"][0]).all()
