@@ -125,6 +125,8 @@ def test_steps_are_those_that_were_taken_where_a_last_image_joins_the_batch_befo
         ("batchnorm_drift", {"dropout": True}),
         ("batchnorm_drift", {"reinitialised_blocks": 1}),
         ("one_step", {"ft_eps": 0.1}),
+        ("one_step", {"ft_head_lr": 0.1}),
+        ("one_step", {"optimiser": "adamw"}),
         ("dynamics", {"ft_eps": 0.1}),
     ],
 )

@@ -226,4 +226,6 @@ def test_series_look_different_when_there_are_more_of_them_than_colours():
     few, many = panels.distinct(names[:8]), panels.distinct(names)
     assert len({look["color"] for look in few}) == 8
     assert len({tuple(look.values()) for look in many}) == 12
+    parts = panels.distinct([f"digits, eps = {k}" for k in range(12)])
+    assert len({tuple(look.values()) for look in parts}) == 12
     assert [many[k]["color"] == many[0]["color"] for k in (1, 3, 4)] == [True, True, False]

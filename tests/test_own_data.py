@@ -59,7 +59,7 @@ def evidence(
 
 
 def advice(**finetuning: Any) -> Advice:
-    rows = [*evidence(0, None, 0.9, 0.6, 0.8), *evidence(None, 0.5, 0.5, 0.7, 0.9)]
+    rows = [*evidence(0, None, 0.9, 0.1, 0.6, 0.8), *evidence(None, 0.5, 0.5, 0.2, 0.7, 0.9)]
     rows += evidence(400, None, 0.1, 0.5)
     rows += evidence(0, None, 0.8, 0.4, init_scale=0.1)
     other_rate = [row | {"lr": 0.1, "val_accuracy": 0.0} for row in rows]

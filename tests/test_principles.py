@@ -115,7 +115,14 @@ def test_new_blocks_are_judged_each_at_its_own_probing_time(tables):
     _, found = one(principles.new_blocks_pay(ANY, pd.DataFrame()))
     assert found.effect == pytest.approx(0.05)
     columns = {"probed_epochs": 1.0, "aie": 0.5, "relative_euclidean": 1.0}
-    shown = principle_tables.by_new_blocks(tables["partial_backbone"].assign(**columns))
+    whole = tables["partial_backbone"]
+    shown = principle_tables.by_new_blocks(whole.assign(**columns))
+    lost = whole["reinitialised_blocks"].eq(1) & whole["seed"].gt(2)
+    tables["partial_backbone"] = whole.assign(outcome=whole["outcome"].mask(lost, "diverged"))
+    ((_, seeds, _),) = principles.new_blocks_pay(ANY, pd.DataFrame())
+    assert seeds == 3
+    tables["partial_backbone"] = whole[whole["reinitialised_blocks"] == 1]
+    assert not list(principles.new_blocks_pay(ANY, pd.DataFrame()))
     assert shown["gain over no new block"].tolist() == pytest.approx([0, found.effect])
     assert shown["val_accuracy"].tolist() == pytest.approx([0.6, 0.7])
 
@@ -163,7 +170,7 @@ def test_best_energy_is_sure_where_every_seed_agrees_and_open_where_accuracies_a
     steps = sweep(noise=0.002).assign(probe_val_accuracy=0.3)
     (sure,) = principle_tables.best_energies(steps).to_dict("records")
     assert sure["best energy"] == sure["from"] == sure["to"] == pytest.approx(0.5, abs=0.02)
-    assert sure["longest probed head"] == pytest.approx(0.3)
+    assert sure["accuracy, longest probed head"] == pytest.approx(0.3)
     assert sure["energy, no probing"] == steps.loc[steps["tau"] == 0, "aie"].mean()
     noise = np.random.default_rng(2).normal(size=len(steps))
     (open_,) = principle_tables.best_energies(steps.assign(val_accuracy=noise)).to_dict("records")

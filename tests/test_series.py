@@ -84,3 +84,10 @@ def test_interval_over_settings_needs_three_of_them():
     mean, half = over_settings(pd.Series([1.0, 3.0]))
     assert mean == 2
     assert math.isnan(half)
+
+
+def test_interval_of_splits_that_overlap_is_wider():
+    values = [0.1, 0.2, 0.3, 0.4]
+    _, alone = interval(values)
+    _, overlapping = interval(values, overlap=0.25)
+    assert overlapping == pytest.approx(alone * (1 + 4 * 0.25) ** 0.5)

@@ -38,10 +38,16 @@ def compute(inputs: Inputs, unit: Unit) -> Found:
     rate. Features, the factors of their change and the change itself are those of these views, in
     float64 where the device has it: the error of a prediction is small beside the features.
 
-    Raises `ValueError` if finetuning is to smooth labels: the factors are those of hard ones.
+    Raises `ValueError` if finetuning is to smooth labels, as the factors are those of hard ones, to
+    have other rates in parts, or to use another optimiser than SGD.
     """
     run = unit.runs[0]
     refuse_smoothing(run)
+    for name in ("ft_head_lr", "ft_early_lr"):
+        if rate := getattr(run, name):
+            raise ValueError(f"a single step has one rate; {name} must not be given, got {rate}")
+    if run.optimiser != "sgd":
+        raise ValueError(f"a single step is one of SGD, got optimiser {run.optimiser!r}")
     start = load(inputs, run)
     prepared = prepare(inputs, trajectory(run), unit.preparations)[part_of(run, HeadPreparation)]
     row = {"outcome": prepared.outcome, "reason": prepared.reason, "backbone_sha256": start.sha256}

@@ -39,7 +39,9 @@ def accuracy_against_energy(advice: Advice) -> Figure:
     chosen = name_of(advice.preparation)
     for _, alike in rows.groupby(list(chosen), sort=False, dropna=False):
         way = of_name(alike.iloc[0].to_dict())
-        mean, half = interval(alike["val_accuracy"])
+        later = alike[alike["split"] > 0]  # the first split chose what is compared
+        alike = later if len(later) else alike
+        mean, half = interval(alike["val_accuracy"], overlap=advice.overlap)
         axis.errorbar(
             alike["aie"].mean(),
             mean,

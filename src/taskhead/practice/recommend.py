@@ -25,12 +25,13 @@ from taskhead.report.principles import SMALL_SCALE
 from taskhead.report.series import interval
 
 SHARES = (0.25, 0.5, 0.75)  # of the range of energies, where levels lie
+OVERLAP = HELD_OUT / (1 - HELD_OUT)  # of splits: images held out for each one learnt from
 LEAST_FALL = 0.01  # of the energy, below which there is nothing to choose
 SMOOTHING = 0.3
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 POINT = 0.01  # of accuracy
 SPLITS = 8  # at most
-FEW, ENOUGH = 2, 4  # splits that a budget must allow, and that it allows before longer finetunings
+FEW, ENOUGH = 3, 5  # splits that a budget must allow, and that it allows before longer finetunings
 EPOCHS = (5, 40)  # least and most of a finetuning
 _NONE, _END = HeadPreparation(tau=0), HeadPreparation(tau=END)
 
@@ -56,7 +57,7 @@ class Advice:
     accuracies of the preparations (rows) that were compared over splits (columns), those after the
     first if there are any, as the first chose what is compared. `told_apart`
     says whether they tell the recommended preparation from the default, probing halfway down;
-    `reason` puts it in a sentence.
+    `reason` puts it in a sentence. `overlap` is that of `interval` for these splits.
     """
 
     preparation: HeadPreparation
@@ -65,6 +66,7 @@ class Advice:
     compared: pd.DataFrame
     told_apart: bool
     reason: str
+    overlap: float = 0.0
 
 
 def recommend(
@@ -117,7 +119,8 @@ def recommend(
     device
         Where to compute; that of the data if it is None.
     ledger
-        A file in which finished finetunings are kept; a search continues from it.
+        A file in which finished finetunings are kept; a search on the same data, with the same
+        backbone and recipe, continues from it. A function as `augment` is known by its name alone.
     say
         Called with a line on each step.
 
@@ -167,7 +170,9 @@ def recommend(
     finetuning = {"epochs": epochs, "lr": rate, "batch_size": batch_size}
     finetuning |= {"weight_decay": weight_decay, "augment": augment, "seed": seed}
     table = compared.rename(index=in_words)
-    return Advice(best, finetuning, pd.DataFrame(search.ledger.rows), table, told_apart, reason)
+    evidence = pd.DataFrame(search.ledger.rows)
+    overlap = OVERLAP if held_out is None else 0.0
+    return Advice(best, finetuning, evidence, table, told_apart, reason, overlap)
 
 
 def _choices(search: Search, n_classes: int) -> list[HeadPreparation]:
@@ -242,15 +247,16 @@ def _choose(
 ) -> tuple[HeadPreparation, bool, str]:
     """Return what to recommend, whether validation tells it from halfway down, and why.
 
-    Without validation images of one's own, splits overlap. With them, all splits are judged on the
-    same images, and how many differ between two preparations is not known: a gain counts if it
-    also exceeds that of two accuracies on other images each.
+    Without validation images of one's own, splits overlap, which widens the interval of a gain.
+    With them, all splits are judged on the same images. On how many of these two networks differ is
+    not known, so the interval adds the chance of two accuracies on other images each.
     """
     means, n = compared.mean(axis=1), compared.shape[1]
     best: Any = means.idxmax()
     accuracies: dict[Any, pd.Series] = dict(compared.iterrows())
-    points, overlap = len(compared) - 1, HELD_OUT / (1 - HELD_OUT) if val is None else 0.0
-    gain, half = interval(accuracies[best] - accuracies[mild], points=points, overlap=overlap)
+    points = len(compared) - 1
+    gains = accuracies[best] - accuracies[mild]
+    gain, half = interval(gains, points=points, overlap=OVERLAP if val is None else 0.0)
     if val is not None:
         rates = [float(accuracies[way].mean()) for way in (best, mild)]
         chance = sum(rate * (1 - rate) for rate in rates) / len(val)
@@ -267,4 +273,5 @@ def _choose(
     said = f"{said}, {100 * gain:.1f} ± {100 * half:.1f} points above {in_words(mild)}"
     if gain - half > 0:
         return best, True, f"{said}, the default halfway down the energy"
-    return mild, False, f"{said}, so {n} splits do not tell the two apart; {default}"
+    judged = f"{n} splits" + ("" if val is None else f" on {len(val)} validation images")
+    return mild, False, f"{said}, so {judged} do not tell the two apart; {default}"

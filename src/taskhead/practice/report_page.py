@@ -117,7 +117,7 @@ def compared(outcome: Outcome) -> pd.DataFrame:
     """Return the mean validation accuracy of each preparation, with its interval, in percent."""
     rows = {}
     for name, accuracies in outcome.advice.compared.iterrows():
-        mean, half = interval(accuracies)
+        mean, half = interval(accuracies, overlap=outcome.advice.overlap)
         rows[name] = {"validation accuracy": _percent(mean, half), "splits": len(accuracies)}
     return pd.DataFrame(rows).T
 

@@ -211,7 +211,9 @@ class Search:
 
 def digest(backbone: nn.Module, parts: Sequence[LabelledImages], recipe: Recipe) -> str:
     """Return 12 hex digits that tell searches on other networks, data or recipes apart."""
-    augment = getattr(recipe.augment, "__qualname__", recipe.augment)  # of a function, its name
+    augment = recipe.augment
+    if augment is not None and not isinstance(augment, str):
+        augment = getattr(augment, "__qualname__", type(augment).__qualname__)
     found = hashlib.sha256(
         f"{fingerprint(backbone)} {vars(recipe) | {'augment': augment}}".encode()
     )

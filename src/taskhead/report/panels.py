@@ -1,5 +1,7 @@
 """Panels of a figure: curves over seeds with their bands, in one style."""
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -22,6 +24,7 @@ WIDTH, HEIGHT = 2.3, 2.1  # of a panel, in inches: two side by side can be read 
 DPI = 160
 # Seaborn's colour-blind palette without pink and yellow, too pale for the names of curves.
 COLORS = [c for k, c in enumerate(sns.color_palette("colorblind")) if k not in (6, 8)]
+MARKERS = "osD^"
 _LONG = 24  # characters of a name that has a line of the legend for itself
 _LINE_OF_TEXT = 0.07  # of the height of a panel
 _KEYS = {*field_names(Run), "epoch"}
@@ -64,19 +67,23 @@ def panels(
 
 
 def distinct(series: Iterable[str]) -> list[dict[str, Any]]:
-    """Return the colour and the marker of each series, no pair twice for up to four of a source.
+    """Return the colour and the marker of each series, no pair twice for up to 32 of them.
 
-    Each series has a colour of its own while colours last. Else each source, on which the network
-    was pretrained, has one, and its series differ in their markers.
+    Each series has a colour of its own while colours last. Then each source, on which the networks
+    were pretrained, has one, and its series differ in their markers; where there are not several
+    sources of few series each, all colours come again with the next marker.
     """
-    sources = [name.split("-to-")[0] for name in series]
-    if len(sources) <= len(COLORS):
-        return [{"color": color, "marker": "o"} for color in COLORS[: len(sources)]]
-    order = list(dict.fromkeys(sources))
-    return [
-        {"color": COLORS[order.index(each)], "marker": "osD^"[sources[:place].count(each) % 4]}
-        for place, each in enumerate(sources)
-    ]
+    sources = [re.split("-to-|[ ,]", name)[0] for name in series]
+    count = Counter(sources)
+    by_source = 1 < len(count) <= len(COLORS) < len(sources) and max(count.values()) <= len(MARKERS)
+    order = list(count)
+    looks = []
+    for place, source in enumerate(sources):
+        marker, color = divmod(place, len(COLORS))
+        if by_source:
+            marker, color = sources[:place].count(source), order.index(source)
+        looks.append({"color": COLORS[color], "marker": MARKERS[marker % len(MARKERS)]})
+    return looks
 
 
 def _epochs(lines: Mapping[str, pd.DataFrame]) -> str:

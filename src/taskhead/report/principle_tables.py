@@ -89,8 +89,9 @@ def by_new_blocks(table: pd.DataFrame) -> pd.DataFrame:
     The gain is in test accuracy over no new block at its own stop, paired over seeds, with its 95
     percent interval, as in the verdict.
     """
-    parts = [preferred(runs) for _, runs in table.groupby("reinitialised_blocks")]
-    kept, none = pd.concat(parts), parts[0]
+    parts = done(table).groupby("reinitialised_blocks")
+    kept = pd.concat([preferred(runs) for _, runs in parts])
+    none = kept[kept["reinitialised_blocks"] == 0]
     measures = ["probed_epochs", "aie", "relative_euclidean", "val_accuracy", "test_accuracy"]
     gains = _gains(kept, "reinitialised_blocks", none, "gain over no new block")
     return kept.groupby("reinitialised_blocks")[measures].mean().join(gains)
@@ -150,19 +151,22 @@ def finetuning_adds(sweeps: pd.DataFrame) -> pd.DataFrame:
 def best_energies(sweeps: pd.DataFrame) -> pd.DataFrame:
     """Return for each series the energy at the stop with the best mean validation accuracy.
 
-    Its interval holds the middle 95 percent of what seeds drawn again with repetition prefer.
+    Its range holds the middle 95 percent of what a bootstrap over seeds prefers. A series in which
+    no stop has all seeds is left out.
     Beside it stand the energy of no probing, and how accurate the longest probed head is on
     validation images before finetuning: the less, the less the old features fit the new task.
     """
     rows = {}
     for name, runs in by_series(sweeps).items():
         energy, accuracy = (each.to_numpy() for each in curves(runs, "aie", "val_accuracy"))
+        if not accuracy.size:
+            continue
         stop_energy = energy.mean(axis=0)
         best = stop_energy[resampled(accuracy).argmax(axis=1)]
         low, high = np.quantile(best, [0.025, 0.975])
         longest = done(runs[stops(runs) == ends(runs)[-1]])
         rows[name] = {
-            "longest probed head": longest["probe_val_accuracy"].mean(),
+            "accuracy, longest probed head": longest["probe_val_accuracy"].mean(),
             "energy, no probing": runs.loc[runs["tau"] == 0, "aie"].mean(),
             "best energy": stop_energy[accuracy.mean(axis=0).argmax()],
             "from": low,

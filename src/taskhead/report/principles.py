@@ -101,8 +101,12 @@ def new_blocks_pay(results: Path, sweeps: pd.DataFrame) -> Found:
     """Compare one block drawn anew with none, each at the probing time that validation prefers."""
     table = read_study("partial_backbone", results)
     for name, runs in table.groupby("setting", sort=False) if len(table) else ():
-        kept, new = (_preferred(runs[runs["reinitialised_blocks"] == n]) for n in (0, 1))
-        yield str(name), len(kept), rules.difference((new - kept).dropna())
+        parts = [done(runs[runs["reinitialised_blocks"] == n]) for n in (0, 1)]
+        if any(part.empty for part in parts):
+            continue
+        kept, new = map(_preferred, parts)
+        gains = (new - kept).dropna()
+        yield str(name), len(gains), rules.difference(gains)
 
 
 def mild_beats_rates(results: Path, sweeps: pd.DataFrame) -> Found:
