@@ -174,12 +174,12 @@ def test_page_on_ways_says_what_the_sweeps_show():
     assert replay.in_words(found).endswith(": none.")
     regrets = replay.regrets(found)
     small = regrets.loc[replay.SMALL]
-    assert small["series"] == 8
+    assert small["series"] == 10
     assert abs(small["gain over halfway"]) < min(0.5, small["gain ± 95 %"])
     assert most[replay.SMALL] > most[replay.HALFWAY]
     smooth = table("label_smoothing", "digits").query("ft_eps == 0 and eps == 0.5")
     assert smooth["test_accuracy"].mean() > found["digits"].mean().max()
-    everywhere = regrets.query("series == 8")
+    everywhere = regrets.query("series == 10")
     assert (everywhere["gain over halfway"].abs() <= everywhere["gain ± 95 %"]).all()
 
 
@@ -330,3 +330,18 @@ def test_page_on_new_blocks_says_what_vehicles_show():
     assert (shown["probed_epochs"] == by_tau.index.max()).all()
     assert (shown["aie"].drop(0) < 0.4 * shown["aie"][0]).all()
     assert (shown["relative_euclidean"].drop(0) > 1.5 * shown["relative_euclidean"][0]).all()
+
+
+def test_page_on_the_length_of_probing_says_what_near_and_far_targets_prefer():
+    found = principle_tables.best_energies(read_study("energy_sweep", tables.recorded_folder()))
+    pairs = [
+        ("cifar10-to-vehicles", "cifar10-to-plants"),
+        ("imagenet-to-pacs (photo)", "imagenet-to-pacs (sketch)"),
+    ]
+    for near, far in (found.loc[list(pair)].to_dict("records") for pair in pairs):
+        accuracy = "accuracy, longest probed head"
+        assert far[accuracy] < near[accuracy]
+        assert 0 < far["best energy"] - near["best energy"] < 0.105
+        both = min(near["to"], far["to"]) - max(near["from"], far["from"])
+        assert both > 0.5 * (far["to"] - far["from"]) - 1e-9
+        assert both > 0.5 * (near["to"] - near["from"])

@@ -105,7 +105,7 @@ def recommend(
         `val`, a fifth of the training images is held out, drawn anew for each split.
     minutes
         The budget, above 0. The number of epochs of a finetuning, 5 to 40, is what it allows on
-        four splits.
+        five splits.
     to_follow
         How many finetunings on all images the caller will do; the budget is for them too.
     also
