@@ -62,6 +62,8 @@ COMPLETE = [
     ("label_smoothing", "imagenet-to-cifar10"),
     ("head_capacity", "digits"),
     ("head_capacity", "imagenet-to-cifar10"),
+    ("partial_backbone", "cifar10-to-vehicles"),
+    ("partial_backbone", "cifar10-to-plants"),
     ("head_rate", "digits"),
     ("head_rate", "imagenet-to-cifar10"),
     ("head_rate", "minilm-to-subj"),
