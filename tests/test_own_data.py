@@ -13,9 +13,9 @@ from torch import nn
 from taskhead import HeadPreparation, LabelledImages, prepare_heads
 from taskhead.models.pretraining import small_convnet
 from taskhead.practice import figures
+from taskhead.practice.names import name_of
 from taskhead.practice.outcome import Final, Outcome
 from taskhead.practice.recommend import Advice
-from taskhead.practice.search import name_of
 from taskhead.tasks.datasets import load_digits, write_digits
 from taskhead.tasks.folders import load_task
 from taskhead.tasks.found import find_images

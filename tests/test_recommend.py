@@ -12,6 +12,7 @@ from torch import nn
 from taskhead import HeadPreparation, LabelledImages, finetune, prepare_heads, recommend
 from taskhead.practice import recommend as module
 from taskhead.practice import search
+from taskhead.practice.ledger import Ledger
 from taskhead.practice.splits import Splits
 
 MILD, NONE = HeadPreparation(energy=0.5), HeadPreparation(tau=0)
@@ -162,7 +163,7 @@ def test_search_leaves_time_for_what_is_to_follow(backbone: nn.Module):
     def epochs(minutes: float, to_follow: int = 0) -> int:
         splits = Splits(blobs(), None, 2, seed=0)
         recipe = search.Recipe(8, 0.0, None, 0)
-        made = search.Search(backbone, splits, recipe, search.Ledger(), 0.0, to_follow, print)
+        made = search.Search(backbone, splits, recipe, Ledger(), 0.0, to_follow, print)
         made.seconds_per_epoch, made.seconds_to_prepare = 1.0, 8.0
         return module._affordable_epochs(made, minutes)
 
@@ -187,7 +188,7 @@ def test_default_is_recommended_unless_validation_tells_another_from_it(
     gains: list[float], recommended: HeadPreparation, told_apart: bool
 ):
     compared = pd.DataFrame({i: {NONE: 0.7 + g, MILD: 0.7} for i, g in enumerate(gains)})
-    best, told, reason = module._choose(compared, MILD, None)
+    best, told, reason = module._choose(compared, MILD, Splits(blobs(), None, 8, 0))
     assert (best, told) == (recommended, told_apart)
     assert str(len(gains)) in reason
 
@@ -198,7 +199,7 @@ def test_gain_on_validation_images_of_ones_own_must_exceed_what_so_few_can_tell(
 ):
     compared = pd.DataFrame({i: {NONE: 0.85, MILD: 0.8} for i in range(8)})
     val = LabelledImages(torch.zeros(images, 1), torch.zeros(images, dtype=torch.int64))
-    assert module._choose(compared, MILD, val)[1] == told_apart
+    assert module._choose(compared, MILD, Splits(blobs(), val, 8, 0))[1] == told_apart
 
 
 def test_splits_hold_out_every_class_however_uneven():

@@ -8,9 +8,9 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from taskhead.method.prepared import Prepared
+from taskhead.practice.names import in_words, name_of, of_name
 from taskhead.practice.outcome import Final, Outcome
 from taskhead.practice.recommend import Advice
-from taskhead.practice.search import in_words, name_of, of_name
 from taskhead.report.panels import grid
 from taskhead.report.series import interval
 

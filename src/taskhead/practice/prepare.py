@@ -31,9 +31,9 @@ from taskhead.models.backbones import (
 )
 from taskhead.models.checkpoints import weights_label
 from taskhead.practice.model_files import save_model
+from taskhead.practice.names import in_words
 from taskhead.practice.outcome import Final, Outcome
 from taskhead.practice.recommend import END, Advice, BudgetTooShort, recommend
-from taskhead.practice.search import in_words
 from taskhead.practice.splits import joined
 from taskhead.tasks.folders import folder_label, load_task
 from taskhead.tasks.found import find_images

@@ -14,18 +14,19 @@ from scipy import stats
 from torch import nn
 
 from taskhead.method.augmentation import Augment
-from taskhead.method.batches import LabelledImages, as_labelled
+from taskhead.method.batches import as_labelled
 from taskhead.method.checks import check_module, check_positive, check_seed
 from taskhead.method.head_preparation import HeadPreparation
 from taskhead.method.preparation import as_preparations
 from taskhead.method.prepared import Prepared, count_classes
-from taskhead.practice.search import END, Ledger, Recipe, Search, digest, in_words
-from taskhead.practice.splits import HELD_OUT, Splits
+from taskhead.practice.ledger import Ledger
+from taskhead.practice.names import END, in_words
+from taskhead.practice.search import Recipe, Search, digest
+from taskhead.practice.splits import Splits
 from taskhead.report.principles import SMALL_SCALE
 from taskhead.report.series import interval
 
 SHARES = (0.25, 0.5, 0.75)  # of the range of energies, where levels lie
-OVERLAP = HELD_OUT / (1 - HELD_OUT)  # of splits: images held out for each one learnt from
 LEAST_FALL = 0.01  # of the energy, below which there is nothing to choose
 SMOOTHING = 0.3
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
@@ -166,13 +167,12 @@ def recommend(
     first = {p: search.run(head, split=0, lr=rate, epochs=epochs) for p, head in heads.items()}
     kept = _better_half(first, always=(_NONE, mild, _END))
     compared = _compare(search, kept, rate, epochs)
-    best, told_apart, reason = _choose(compared, mild, held_out)
+    best, told_apart, reason = _choose(compared, mild, splits)
     finetuning = {"epochs": epochs, "lr": rate, "batch_size": batch_size}
     finetuning |= {"weight_decay": weight_decay, "augment": augment, "seed": seed}
     table = compared.rename(index=in_words)
     evidence = pd.DataFrame(search.ledger.rows)
-    overlap = OVERLAP if held_out is None else 0.0
-    return Advice(best, finetuning, evidence, table, told_apart, reason, overlap)
+    return Advice(best, finetuning, evidence, table, told_apart, reason, splits.overlap)
 
 
 def _choices(search: Search, n_classes: int) -> list[HeadPreparation]:
@@ -243,7 +243,7 @@ def _compare(search: Search, kept: list[HeadPreparation], rate: float, epochs: i
 
 
 def _choose(
-    compared: pd.DataFrame, mild: HeadPreparation, val: LabelledImages | None
+    compared: pd.DataFrame, mild: HeadPreparation, splits: Splits
 ) -> tuple[HeadPreparation, bool, str]:
     """Return what to recommend, whether validation tells it from halfway down, and why.
 
@@ -256,10 +256,10 @@ def _choose(
     accuracies: dict[Any, pd.Series] = dict(compared.iterrows())
     points = len(compared) - 1
     gains = accuracies[best] - accuracies[mild]
-    gain, half = interval(gains, points=points, overlap=OVERLAP if val is None else 0.0)
-    if val is not None:
+    gain, half = interval(gains, points=points, overlap=splits.overlap)
+    if splits.val is not None:
         rates = [float(accuracies[way].mean()) for way in (best, mild)]
-        chance = sum(rate * (1 - rate) for rate in rates) / len(val)
+        chance = sum(rate * (1 - rate) for rate in rates) / len(splits.val)
         half = math.hypot(half, float(stats.norm.ppf(1 - 0.025 / points)) * math.sqrt(chance))
     said = (
         f"{in_words(best)} has the best validation accuracy, {means[best]:.3f} over {n} "
@@ -273,5 +273,6 @@ def _choose(
     said = f"{said}, {100 * gain:.1f} ± {100 * half:.1f} points above {in_words(mild)}"
     if gain - half > 0:
         return best, True, f"{said}, the default halfway down the energy"
-    judged = f"{n} splits" + ("" if val is None else f" on {len(val)} validation images")
+    images = "" if splits.val is None else f" on {len(splits.val)} validation images"
+    judged = f"{n} splits{images}"
     return mild, False, f"{said}, so {judged} do not tell the two apart; {default}"

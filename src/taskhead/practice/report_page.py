@@ -18,8 +18,8 @@ from taskhead.practice.figures import (
     energy_as_it_falls,
 )
 from taskhead.practice.model_files import EXAMPLE
+from taskhead.practice.names import in_words
 from taskhead.practice.outcome import Final, Outcome
-from taskhead.practice.search import in_words
 from taskhead.report.panels import grid
 from taskhead.report.series import interval
 from taskhead.tasks.names import printable

@@ -1,15 +1,12 @@
 """The finetunings behind a recommendation: which, within a budget of time, and none twice."""
 
 import hashlib
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import pandas as pd
 from torch import nn
 
 from taskhead.method.augmentation import Augment
@@ -20,12 +17,13 @@ from taskhead.method.head_preparation import HeadPreparation
 from taskhead.method.preparation import prepare_heads
 from taskhead.method.prepared import EnergyNotReached, Prepared, views_that_fit
 from taskhead.method.seeds import stream
+from taskhead.practice.ledger import Ledger
+from taskhead.practice.names import in_words, name_of
 from taskhead.practice.splits import Splits
 
 FIRST = 10  # finetunings of full length on the first split
 FURTHER = 5  # on each other, as a rule
 JOINT_RATE = 0.01  # of probing blocks that are drawn anew; their features change, so none is known
-END = 400  # epochs of probing that count as its end
 _TIMED, _PASSES = 32, 5  # images, and passes of them through the backbone, to time these
 
 
@@ -37,55 +35,6 @@ class Recipe:
     weight_decay: float
     augment: str | Augment | None
     seed: int
-
-
-@dataclass
-class Ledger:
-    """Finished finetunings by their keys, in a file of JSON lines if there is a path.
-
-    A search that was stopped continues from the same file. Rows of other searches, whose `search`
-    is not this one, stay there and are passed over.
-    """
-
-    path: Path | None = None
-    search: str = ""
-    rows: list[dict[str, Any]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        """Read what is there; a last line that was cut off is taken out.
-
-        Raises `ValueError` if another line is damaged.
-        """
-        if self.path is None or not self.path.exists():
-            return
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        if lines and not lines[-1].endswith("\n"):
-            lines = lines[:-1]
-            self.path.write_text("".join(lines), encoding="utf-8")
-        for number, line in enumerate(lines, start=1):
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                raise ValueError(
-                    f"line {number} of {self.path} is damaged; take it out, or give another folder"
-                ) from None
-            if row.pop("search", "") == self.search:
-                self.rows.append(row)
-
-    def find(self, key: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the row of a key, None if there is none yet."""
-        for row in self.rows:
-            if all(row.get(name) == value for name, value in key.items()):
-                return row
-        return None
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Keep a row, on the disk before anything else is computed."""
-        self.rows.append(row)
-        if self.path:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row | {"search": self.search}) + "\n")
 
 
 @dataclass
@@ -137,7 +86,7 @@ class Search:
                 batch_size=self.recipe.batch_size,
                 views=views_that_fit(len(train)),
                 augment=self.recipe.augment,
-                seed=stream(self.recipe.seed, "split", split),
+                seed=self._seed(split),
             )
         except EnergyNotReached as error:
             found = error.prepared
@@ -195,12 +144,12 @@ class Search:
         self.seconds_to_prepare = row["seconds_to_prepare"]
         return row
 
+    def _seed(self, split: int) -> int:
+        return stream(self.recipe.seed, "split", split)
+
     def _finetune(self, head: Prepared, split: int, lr: float, epochs: int) -> dict[str, Any]:
         train, val = self.splits[split]
-        how: dict[str, Any] = {
-            **vars(self.recipe),
-            "seed": stream(self.recipe.seed, "split", split),
-        }
+        how: dict[str, Any] = {**vars(self.recipe), "seed": self._seed(split)}
         try:
             result = finetune(head.backbone, head.head, train, val, epochs=epochs, lr=lr, **how)
         except FloatingPointError:
@@ -222,44 +171,3 @@ def digest(backbone: nn.Module, parts: Sequence[LabelledImages], recipe: Recipe)
             found.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
             found.update(tensor.cpu().contiguous().numpy().data)
     return found.hexdigest()[:12]
-
-
-def name_of(preparation: HeadPreparation) -> dict[str, Any]:
-    """Return the fields of a preparation, as a row holds them."""
-    energy = None if preparation.energy is None else round(preparation.energy, 4)
-    hidden = " ".join(map(str, preparation.hidden))
-    return vars(preparation) | {"energy": energy, "hidden": hidden}
-
-
-def of_name(row: dict[str, Any]) -> HeadPreparation:
-    """Return the preparation that `name_of` gave a row its fields of."""
-    own = {each.name: row[each.name] for each in fields(HeadPreparation)}
-    tau = None if pd.isna(own["tau"]) else int(own["tau"])
-    energy = None if pd.isna(own["energy"]) else own["energy"]
-    hidden = tuple(map(int, own["hidden"].split()))
-    return HeadPreparation(**own | {"tau": tau, "energy": energy, "hidden": hidden})
-
-
-def in_words(preparation: HeadPreparation) -> str:
-    """Return what people would call a preparation."""
-    said = [_stop_in_words(preparation)]
-    if preparation.eps:
-        said[0] += f" with labels smoothed by {preparation.eps:g}"
-    if preparation.hidden:
-        said.append(f"hidden layers of {' and '.join(map(str, preparation.hidden))}")
-    if preparation.init != "uniform":
-        said.append(f"{preparation.init} start")
-    if preparation.init_scale != 1:
-        said.append(f"initial scale {preparation.init_scale:g}")
-    if blocks := preparation.reinitialised_blocks:
-        said.append(f"last {'block' if blocks == 1 else f'{blocks} blocks'} drawn anew")
-    return ", ".join(said)
-
-
-def _stop_in_words(preparation: HeadPreparation) -> str:
-    if preparation.tau == 0:
-        return "no probing"
-    if preparation.energy is not None:
-        return f"probing down to energy {preparation.energy:.2f}"
-    end = preparation.tau == END
-    return "probing to the end" if end else f"{preparation.tau} epochs of probing"

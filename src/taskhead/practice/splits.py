@@ -14,7 +14,7 @@ class Splits:
 
     Without validation images, a fifth of each class is held out, drawn anew for each split. With
     them, all splits are the same, and seeds alone differ. `whole` is how many times the training
-    images of a split there are in all.
+    images of a split there are in all, and `overlap` that of `interval` for values of these splits.
     """
 
     def __init__(
@@ -26,6 +26,7 @@ class Splits:
         """
         self.train, self.val, self.count = train, val, count
         self.whole = 1 / (1 - HELD_OUT) if val is None else 1.0
+        self.overlap = HELD_OUT / (1 - HELD_OUT) if val is None else 0.0
         self._indices = _draw(train.labels, count, seed) if val is None else []
         self._kept: dict[int, tuple[LabelledImages, LabelledImages]] = {}
 

@@ -151,10 +151,10 @@ def finetuning_adds(sweeps: pd.DataFrame) -> pd.DataFrame:
 def best_energies(sweeps: pd.DataFrame) -> pd.DataFrame:
     """Return for each series the energy at the stop with the best mean validation accuracy.
 
-    Its range holds the middle 95 percent of what a bootstrap over seeds prefers. A series in which
-    no stop has all seeds is left out.
-    Beside it stand the energy of no probing, and how accurate the longest probed head is on
-    validation images before finetuning: the less, the less the old features fit the new task.
+    Its range holds the middle 95 percent of what a bootstrap over seeds prefers. Beside it stand
+    the energy of no probing, and how accurate the longest probed head is on validation images
+    before finetuning: the less, the less the old features fit the new task. A series in which no
+    stop has all seeds is left out.
     """
     rows = {}
     for name, runs in by_series(sweeps).items():
